@@ -1,0 +1,26 @@
+//! The vocabulary of Patchbay: ids, entities, the rules of who may do what, and the events that changes
+//! leave behind.
+//!
+//! Owns: the meaning of things. Must not: do IO, await, serialise, or know a database, a socket or a plugin.
+
+mod actor;
+mod channel;
+mod event;
+mod file;
+mod ids;
+mod message;
+pub mod permission;
+mod reaction;
+pub mod text;
+mod time;
+mod user;
+
+pub use actor::Actor;
+pub use channel::{Channel, ChannelForViewer, Member, Role};
+pub use event::{Audience, Event};
+pub use file::File;
+pub use ids::{ChannelId, FileId, MessageId, ReactionId, Seq, SessionId, UserId};
+pub use message::{Message, MessageEdit, Sender};
+pub use reaction::{Reaction, ReactionCount};
+pub use time::Timestamp;
+pub use user::{Status, User};

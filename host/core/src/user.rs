@@ -1,0 +1,62 @@
+//! People and bots.
+
+use crate::{Timestamp, UserId};
+
+/// What a user chose to show; what others see also depends on whether a socket is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Here.
+    Online,
+    /// Not at the keyboard.
+    Away,
+    /// Not to be disturbed.
+    Busy,
+    /// Not here, or invisible by choice.
+    Offline,
+}
+
+impl Status {
+    /// The name that the database and the API use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Away => "away",
+            Self::Busy => "busy",
+            Self::Offline => "offline",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Online, Self::Away, Self::Busy, Self::Offline].into_iter().find(|s| s.as_str() == name)
+    }
+}
+
+/// A person or a bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// 2 to 32 of letters, digits, `_ . -`; unique without regard to case.
+    pub username: String,
+    /// Shown only to the user and to superusers.
+    pub email: String,
+    /// The name to show.
+    pub full_name: Option<String>,
+    /// Inactive users can't log in.
+    pub is_active: bool,
+    /// May administer the deployment.
+    pub is_superuser: bool,
+    /// A bot account.
+    pub is_bot: bool,
+    /// The object that holds the profile picture.
+    pub profile_picture: Option<String>,
+    /// What the user chose to show.
+    pub status: Status,
+    /// When a socket of the user was last open.
+    pub last_seen: Option<Timestamp>,
+    /// When the account was made.
+    pub created_at: Timestamp,
+    /// When the account last changed.
+    pub updated_at: Timestamp,
+}
