@@ -1,0 +1,173 @@
+//! Answers: JSON, nothing, and problem documents (RFC 9457) in the shape that the whole API uses.
+//!
+//! Owns: the wire form of a plugin's answers. Must not: decide what went wrong; that is the plugin's.
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Response};
+
+/// A whole answer, sent at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    status: u16,
+    content_type: Option<&'static str>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// A JSON body.
+    pub fn json(status: u16, value: &Value) -> Self {
+        Self { status, content_type: Some("application/json"), body: value.to_string().into_bytes() }
+    }
+
+    /// 204, no body.
+    pub fn no_content() -> Self {
+        Self { status: 204, content_type: None, body: Vec::new() }
+    }
+
+    /// The status, 200 to 599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Sends it.
+    ///
+    /// # Errors
+    /// If `response` was started before, or the answer is larger than the host allows.
+    pub fn send(&self, response: &Response) -> Result<(), Error> {
+        let content_type = self.content_type.map(|value| ("content-type".to_owned(), value.to_owned()));
+        response.start(self.status, &Vec::from_iter(content_type))?;
+        if self.body.is_empty() { Ok(()) } else { response.write(&self.body) }
+    }
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field, a query parameter or the name of a member of the body.
+    pub field: String,
+    /// Stable snake_case.
+    pub code: &'static str,
+    /// A sentence for people, without the field's name.
+    pub message: String,
+}
+
+/// A request that can't be answered as asked. The host adds the request's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status, 400 to 599.
+    pub status: u16,
+    /// Stable snake_case; clients branch on it.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub detail: String,
+    /// For 422: what is wrong with which field.
+    pub errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// A problem without field errors.
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// 422 for one field.
+    pub fn field(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        let (field, message) = (field.into(), message.into());
+        let detail = format!("{field} {message}");
+        Self {
+            status: 422,
+            code: "validation_failed",
+            detail,
+            errors: vec![FieldError { field, code, message }],
+        }
+    }
+
+    /// The problem that an error of the host is to the client. `not_found` is the code for a thing that isn't
+    /// there, as in `message_not_found`.
+    pub fn from_error(error: Error, not_found: &'static str) -> Self {
+        match error {
+            Error::NotFound(detail) => Self::new(404, not_found, detail),
+            Error::Forbidden(detail) => Self::new(403, "forbidden", detail),
+            Error::Invalid(detail) => Self::new(422, "validation_failed", detail),
+            Error::Conflict(detail) => Self::new(409, "conflict", detail),
+            Error::LimitExceeded(detail) | Error::Unavailable(detail) => {
+                Self::new(503, "unavailable", detail)
+            }
+            Error::Internal(_) | Error::Other(_) => Self::new(500, "internal", "The server failed."),
+        }
+    }
+}
+
+/// The reason phrase of a status that plugins use.
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        _ if status < 500 => "Request Failed",
+        _ => "Internal Server Error",
+    }
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let mut document = Map::new();
+        document.insert("type".to_owned(), "about:blank".into());
+        document.insert("title".to_owned(), title(problem.status).into());
+        document.insert("status".to_owned(), problem.status.into());
+        document.insert("code".to_owned(), problem.code.into());
+        document.insert("detail".to_owned(), problem.detail.into());
+        if !problem.errors.is_empty() {
+            let errors = problem.errors.into_iter().map(|error| {
+                serde_json::json!({ "field": error.field, "code": error.code, "message": error.message })
+            });
+            document.insert("errors".to_owned(), errors.collect());
+        }
+        Self {
+            status: problem.status,
+            content_type: Some("application/problem+json"),
+            body: Value::Object(document).to_string().into_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_field() {
+        let answer = Answer::from(Problem::field("emoji", "format", "must be an emoji"));
+        let document: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(
+            document,
+            serde_json::json!({
+                "type": "about:blank",
+                "title": "Unprocessable Content",
+                "status": 422,
+                "code": "validation_failed",
+                "detail": "emoji must be an emoji",
+                "errors": [{ "field": "emoji", "code": "format", "message": "must be an emoji" }],
+            })
+        );
+    }
+
+    #[test]
+    fn an_internal_error_tells_nothing() {
+        let problem = Problem::from_error(Error::Internal("disk 3 is full".to_owned()), "x_not_found");
+        assert_eq!((problem.status, problem.detail.as_str()), (500, "The server failed."));
+    }
+}
