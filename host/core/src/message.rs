@@ -49,6 +49,8 @@ pub struct Message {
 /// An earlier version of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageEdit {
+    /// Rises with each version; only for paging.
+    pub id: i64,
     /// What it said.
     pub content: String,
     /// Who replaced it; none once that account is gone.

@@ -1,0 +1,272 @@
+//! Channels, as such and as one user sees them.
+
+use patchbay_core::{Channel, ChannelForViewer, ChannelId, MessageId, Role, Timestamp, UserId};
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::{
+    Conn, Page, StoreError,
+    conn::{escape_like, on},
+};
+
+/// A channel about to be made.
+#[derive(Clone, Debug)]
+pub struct NewChannel {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub description: Option<String>,
+    /// The set of people is fixed.
+    pub is_direct_message: bool,
+    /// Everyone may read it.
+    pub is_public: bool,
+    /// A voice channel.
+    pub is_vc: bool,
+    /// Who makes it.
+    pub created_by_id: UserId,
+    /// For a direct message: names its set of people.
+    pub dm_key: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    name: String,
+    description: Option<String>,
+    is_direct_message: bool,
+    is_public: bool,
+    is_vc: bool,
+    created_by_id: Option<i64>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<Row> for Channel {
+    fn from(row: Row) -> Self {
+        Self {
+            id: ChannelId(row.id),
+            name: row.name,
+            description: row.description,
+            is_direct_message: row.is_direct_message,
+            is_public: row.is_public,
+            is_vc: row.is_vc,
+            created_by_id: row.created_by_id.map(UserId),
+            created_at: Timestamp(row.created_at),
+            updated_at: Timestamp(row.updated_at),
+        }
+    }
+}
+
+#[derive(FromRow)]
+struct ViewRow {
+    #[sqlx(flatten)]
+    channel: Row,
+    role: Option<String>,
+    member_count: i64,
+    last_message_id: Option<i64>,
+    unread_count: i64,
+    mention_count: i64,
+}
+
+impl TryFrom<ViewRow> for ChannelForViewer {
+    type Error = StoreError;
+    fn try_from(row: ViewRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            channel: row.channel.into(),
+            role: row.role.as_deref().map(parse_role).transpose()?,
+            member_count: row.member_count,
+            last_message_id: row.last_message_id.map(MessageId),
+            unread_count: row.unread_count,
+            mention_count: row.mention_count,
+        })
+    }
+}
+
+pub(crate) fn parse_role(name: &str) -> Result<Role, StoreError> {
+    Role::parse(name).ok_or_else(|| StoreError::Corrupt(format!("role {name:?}")))
+}
+
+/// The viewer is `me.user_id`; counts are 0 for who isn't a member. Messages that one sent oneself are read.
+const SELECT_VIEW: &str = "
+    SELECT c.id, c.name, c.description, c.is_direct_message, c.is_public, c.is_vc, c.created_by_id,
+           c.created_at, c.updated_at, me.role AS role,
+           (SELECT count(*) FROM channel_members n WHERE n.channel_id = c.id) AS member_count,
+           (SELECT max(l.id) FROM messages l WHERE l.channel_id = c.id) AS last_message_id,
+           (SELECT count(*) FROM messages u WHERE me.user_id IS NOT NULL AND u.channel_id = c.id
+               AND u.id > me.last_read_message_id AND u.sender_id <> me.user_id AND u.deleted_at IS NULL)
+               AS unread_count,
+           (SELECT count(*) FROM message_mentions n JOIN messages mm ON mm.id = n.message_id
+               WHERE n.user_id = me.user_id AND n.channel_id = c.id AND n.message_id > me.last_read_message_id
+               AND mm.sender_id <> me.user_id)
+               AS mention_count
+    FROM channels c LEFT JOIN channel_members me ON me.channel_id = c.id AND me.user_id = ";
+
+impl Conn {
+    /// Makes a channel without members.
+    ///
+    /// # Errors
+    /// [`StoreError::Unique`] naming `channels.dm_key`.
+    pub async fn insert_channel(
+        &mut self,
+        new: &NewChannel,
+        now: Timestamp,
+    ) -> Result<Channel, StoreError> {
+        let row = on!(self, |c| {
+            sqlx::query_as::<_, Row>(
+                "INSERT INTO channels (name, description, is_direct_message, is_public, is_vc, dm_key,
+                                       created_by_id, created_at, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+                 RETURNING id, name, description, is_direct_message, is_public, is_vc, created_by_id,
+                           created_at, updated_at",
+            )
+            .bind(&new.name)
+            .bind(&new.description)
+            .bind(new.is_direct_message)
+            .bind(new.is_public)
+            .bind(new.is_vc)
+            .bind(&new.dm_key)
+            .bind(new.created_by_id.0)
+            .bind(now.0)
+            .fetch_one(c)
+            .await?
+        });
+        Ok(row.into())
+    }
+
+    /// The direct message of that set of people.
+    pub async fn direct_message(&mut self, dm_key: &str) -> Result<Option<ChannelId>, StoreError> {
+        let id = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>(
+                "SELECT id FROM channels WHERE dm_key = $1 AND deleted_at IS NULL",
+            )
+            .bind(dm_key)
+            .fetch_optional(c)
+            .await?
+        });
+        Ok(id.map(ChannelId))
+    }
+
+    /// One channel and what `viewer` is in it, without its counts: all that permissions need.
+    pub async fn channel_and_role(
+        &mut self,
+        id: ChannelId,
+        viewer: Option<UserId>,
+    ) -> Result<Option<(Channel, Option<Role>)>, StoreError> {
+        #[derive(FromRow)]
+        struct WithRole {
+            #[sqlx(flatten)]
+            channel: Row,
+            role: Option<String>,
+        }
+        let row = on!(self, |c| {
+            sqlx::query_as::<_, WithRole>(
+                "SELECT c.id, c.name, c.description, c.is_direct_message, c.is_public, c.is_vc,
+                        c.created_by_id, c.created_at, c.updated_at, m.role AS role
+                 FROM channels c LEFT JOIN channel_members m ON m.channel_id = c.id AND m.user_id = $2
+                 WHERE c.id = $1 AND c.deleted_at IS NULL",
+            )
+            .bind(id.0)
+            .bind(viewer.map(|id| id.0))
+            .fetch_optional(c)
+            .await?
+        });
+        row.map(|r| Ok((r.channel.into(), r.role.as_deref().map(parse_role).transpose()?))).transpose()
+    }
+
+    /// One channel as `viewer` sees it, whether or not the viewer may.
+    pub async fn channel_view(
+        &mut self,
+        id: ChannelId,
+        viewer: Option<UserId>,
+    ) -> Result<Option<ChannelForViewer>, StoreError> {
+        let mut query = QueryBuilder::new(SELECT_VIEW);
+        query.push_bind(viewer.map(|id| id.0)).push(" WHERE c.deleted_at IS NULL AND c.id = ");
+        query.push_bind(id.0);
+        let row = on!(self, |c| query.build_query_as::<ViewRow>().fetch_optional(c).await?);
+        row.map(ChannelForViewer::try_from).transpose()
+    }
+
+    /// The channels that `viewer` can read (public ones and those one is a member of), by rising id, or by
+    /// falling id before `page.before`; those whose name or description contains `matching`, if given.
+    pub async fn channels_readable(
+        &mut self,
+        viewer: UserId,
+        matching: Option<&str>,
+        page: &Page,
+    ) -> Result<Vec<ChannelForViewer>, StoreError> {
+        let mut query = QueryBuilder::new(SELECT_VIEW);
+        query.push_bind(viewer.0);
+        query.push(" WHERE c.deleted_at IS NULL AND (c.is_public OR me.user_id IS NOT NULL)");
+        if let Some(text) = matching {
+            let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
+            query.push(" AND (lower(c.name) LIKE ").push_bind(pattern.clone());
+            query.push(" ESCAPE '\\' OR lower(coalesce(c.description, '')) LIKE ").push_bind(pattern);
+            query.push(" ESCAPE '\\')");
+        }
+        page.push(&mut query, "c.id", false);
+        let rows = on!(self, |c| query.build_query_as::<ViewRow>().fetch_all(c).await?);
+        rows.into_iter().map(ChannelForViewer::try_from).collect()
+    }
+
+    /// Replaces name, description and visibility.
+    pub async fn update_channel(&mut self, channel: &Channel) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "UPDATE channels SET name = $2, description = $3, is_public = $4, is_vc = $5,
+                                     updated_at = $6 WHERE id = $1",
+            )
+            .bind(channel.id.0)
+            .bind(&channel.name)
+            .bind(&channel.description)
+            .bind(channel.is_public)
+            .bind(channel.is_vc)
+            .bind(channel.updated_at.0)
+            .execute(c)
+            .await?
+        });
+        Ok(())
+    }
+
+    /// Makes a channel a tombstone. Its content is removed by [`Conn::purge_deleted_channels`].
+    pub async fn delete_channel(&mut self, id: ChannelId, now: Timestamp) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE channels SET deleted_at = $2, dm_key = NULL WHERE id = $1")
+                .bind(id.0)
+                .bind(now.0)
+                .execute(c)
+                .await?
+        });
+        Ok(())
+    }
+
+    /// Removes up to `limit` messages of deleted channels together with their traces in the journal; how many
+    /// there were. Tombstones of which the journal no longer speaks go once they are empty.
+    pub async fn purge_deleted_channels(&mut self, limit: i64) -> Result<u64, StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "UPDATE events SET payload = '{}' WHERE message_id IN (
+                     SELECT m.id FROM messages m JOIN channels c ON c.id = m.channel_id
+                     WHERE c.deleted_at IS NOT NULL ORDER BY m.id LIMIT $1)",
+            )
+            .bind(limit)
+            .execute(&mut *c)
+            .await?;
+            // Replies first would leave roots behind that a cascade deletes anyway: any order will do.
+            let gone = sqlx::query(
+                "DELETE FROM messages WHERE id IN (
+                     SELECT m.id FROM messages m JOIN channels c ON c.id = m.channel_id
+                     WHERE c.deleted_at IS NOT NULL ORDER BY m.id LIMIT $1)",
+            )
+            .bind(limit)
+            .execute(&mut *c)
+            .await?;
+            sqlx::query(
+                "DELETE FROM channels WHERE deleted_at IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.channel_id = channels.id)
+                 AND deleted_at < coalesce((SELECT min(created_at) FROM events), 0)",
+            )
+            .execute(c)
+            .await?;
+            Ok(gone.rows_affected())
+        })
+    }
+}

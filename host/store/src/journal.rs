@@ -1,0 +1,233 @@
+//! The journal: what happened, in the order in which it was committed.
+
+use patchbay_core::{Audience, ChannelId, MessageId, Seq, Timestamp, UserId};
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::{
+    Conn, StoreError,
+    conn::{id_list, on},
+};
+
+/// An event about to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Its name, e.g. `message.created`.
+    pub kind: String,
+    /// Who may see it.
+    pub audience: Audience,
+    /// Where it happened.
+    pub channel_id: Option<ChannelId>,
+    /// The message whose content the payload holds.
+    pub message_id: Option<MessageId>,
+    /// Who did it; none for the system.
+    pub actor_id: Option<UserId>,
+    /// Who hears of it whatever the audience.
+    pub target_user_id: Option<UserId>,
+    /// A JSON object: the `data` of the gateway's frame.
+    pub payload: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// An event as the journal holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place; strictly rising, without holes.
+    pub seq: Seq,
+    /// Its name.
+    pub kind: String,
+    /// Who may see it.
+    pub audience: Audience,
+    /// Where it happened.
+    pub channel_id: Option<ChannelId>,
+    /// Who did it.
+    pub actor_id: Option<UserId>,
+    /// Who hears of it whatever the audience.
+    pub target_user_id: Option<UserId>,
+    /// A JSON object.
+    pub payload: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Through whose eyes the journal is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Who.
+    pub user_id: UserId,
+    /// Public channels that this connection follows without being a member.
+    pub subscribed: Vec<ChannelId>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    kind: String,
+    audience: String,
+    channel_id: Option<i64>,
+    actor_id: Option<i64>,
+    target_user_id: Option<i64>,
+    payload: String,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Entry {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let audience = Audience::parse(&row.audience)
+            .ok_or_else(|| StoreError::Corrupt(format!("audience {:?}", row.audience)))?;
+        Ok(Self {
+            seq: Seq(row.seq),
+            kind: row.kind,
+            audience,
+            channel_id: row.channel_id.map(ChannelId),
+            actor_id: row.actor_id.map(UserId),
+            target_user_id: row.target_user_id.map(UserId),
+            payload: row.payload,
+            created_at: Timestamp(row.created_at),
+        })
+    }
+}
+
+/// Rows of one insert: as many as keep the number of different statements, and so the statement cache, small.
+const ROWS_PER_INSERT: usize = 32;
+
+impl Conn {
+    /// The newest `seq`; 0 if nothing has happened yet.
+    pub async fn journal_head(&mut self) -> Result<Seq, StoreError> {
+        let seq = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("SELECT seq FROM journal_head").fetch_one(c).await?
+        });
+        Ok(Seq(seq))
+    }
+
+    /// The newest `seq` that has been pruned: only what comes after it can be replayed.
+    pub async fn journal_floor(&mut self) -> Result<Seq, StoreError> {
+        let floor = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("SELECT floor FROM journal_head").fetch_one(c).await?
+        });
+        Ok(Seq(floor))
+    }
+
+    /// Appends a batch; returns the new head. The counter row is taken as late as possible: whoever holds it
+    /// commits next.
+    pub(crate) async fn append_to_journal(&mut self, entries: &[NewEntry]) -> Result<i64, StoreError> {
+        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        let head = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("UPDATE journal_head SET seq = seq + $1 RETURNING seq")
+                .bind(count)
+                .fetch_one(c)
+                .await?
+        });
+        let mut seq = head - count;
+        for chunk in entries.chunks(ROWS_PER_INSERT) {
+            let mut insert = QueryBuilder::new(
+                "INSERT INTO events (seq, kind, audience, channel_id, message_id, actor_id, target_user_id, payload, created_at) ",
+            );
+            insert.push_values(chunk, |mut row, entry| {
+                seq += 1;
+                row.push_bind(seq)
+                    .push_bind(entry.kind.as_str())
+                    .push_bind(entry.audience.as_str())
+                    .push_bind(entry.channel_id.map(|id| id.0))
+                    .push_bind(entry.message_id.map(|id| id.0))
+                    .push_bind(entry.actor_id.map(|id| id.0))
+                    .push_bind(entry.target_user_id.map(|id| id.0))
+                    .push_bind(entry.payload.as_str())
+                    .push_bind(entry.created_at.0);
+            });
+            on!(self, |c| insert.build().execute(c).await?);
+        }
+        Ok(head)
+    }
+
+    pub(crate) async fn scrub_journal(
+        &mut self,
+        message: MessageId,
+        payload: &str,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE events SET payload = $2 WHERE message_id = $1")
+                .bind(message.0)
+                .bind(payload)
+                .execute(c)
+                .await?
+        });
+        Ok(())
+    }
+
+    /// The entries after `after`, whoever may see them, in order, at most `limit`.
+    pub async fn journal(&mut self, after: Seq, limit: i64) -> Result<Vec<Entry>, StoreError> {
+        let rows = on!(self, |c| {
+            sqlx::query_as::<_, Row>(
+                "SELECT seq, kind, audience, channel_id, actor_id, target_user_id, payload, created_at
+                 FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
+            )
+            .bind(after.0)
+            .bind(limit)
+            .fetch_all(c)
+            .await?
+        });
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// The entries after `after` up to and including `until` that the viewer may see now, in order, at most
+    /// `limit`. Of a deleted channel only its deletion can be seen.
+    pub async fn journal_for(
+        &mut self,
+        viewer: &Viewer,
+        after: Seq,
+        until: Seq,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT e.seq, e.kind, e.audience, e.channel_id, e.actor_id, e.target_user_id, e.payload, e.created_at
+             FROM events e LEFT JOIN channels c ON c.id = e.channel_id
+             WHERE e.seq > ",
+        );
+        query.push_bind(after.0).push(" AND e.seq <= ").push_bind(until.0);
+        query.push(" AND (c.deleted_at IS NULL OR e.kind = 'channel.deleted') AND (e.target_user_id = ");
+        query.push_bind(viewer.user_id.0);
+        query.push(
+            " OR (e.audience = 'everyone' AND (e.channel_id IS NULL OR c.is_public))
+              OR (e.audience <> 'target' AND EXISTS (
+                  SELECT 1 FROM channel_members m WHERE m.channel_id = e.channel_id AND m.user_id = ",
+        );
+        query.push_bind(viewer.user_id.0).push("))");
+        if !viewer.subscribed.is_empty() {
+            query.push(" OR (e.audience = 'channel' AND c.is_public AND e.channel_id IN (");
+            query.push(id_list(viewer.subscribed.iter().map(|id| id.0))).push("))");
+        }
+        query.push(") ORDER BY e.seq LIMIT ").push_bind(limit);
+        let rows = on!(self, |c| query.build_query_as::<Row>().persistent(false).fetch_all(c).await?);
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// Removes entries older than `before` or beyond the newest `keep`, at most `limit` of them, oldest
+    /// first; how many there were. What is acknowledged stays in its own table: this forgets only how it came
+    /// about.
+    pub async fn prune_journal(
+        &mut self,
+        before: Timestamp,
+        keep: i64,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        on!(self, |c| {
+            // Age rises with seq but for clock steps: the first young entry ends what may go.
+            let until = sqlx::query_scalar::<_, Option<i64>>(
+                "SELECT max(seq) FROM (SELECT seq, created_at FROM events ORDER BY seq LIMIT $3) AS oldest
+                 WHERE created_at < $1 OR seq <= (SELECT seq FROM journal_head) - $2",
+            )
+            .bind(before.0)
+            .bind(keep)
+            .bind(limit)
+            .fetch_one(&mut *c)
+            .await?;
+            let Some(until) = until else { return Ok(0) };
+            let gone =
+                sqlx::query("DELETE FROM events WHERE seq <= $1").bind(until).execute(&mut *c).await?;
+            sqlx::query("UPDATE journal_head SET floor = $1").bind(until).execute(c).await?;
+            Ok(gone.rows_affected())
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! Plugins' own state. Every statement names the plugin: no key of one is seen by another.
+
+use patchbay_core::MessageId;
+use sqlx::QueryBuilder;
+
+use crate::{Conn, StoreError, conn::on};
+
+impl Conn {
+    /// The value of a key.
+    pub async fn kv_get(&mut self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar::<_, Vec<u8>>("SELECT value FROM plugin_kv WHERE plugin = $1 AND key = $2")
+                .bind(plugin)
+                .bind(key)
+                .fetch_optional(c)
+                .await?
+        }))
+    }
+
+    /// The entries among these keys, in no particular order.
+    pub async fn kv_get_many(
+        &mut self,
+        plugin: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = QueryBuilder::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
+        query.push_bind(plugin).push(" AND key IN (");
+        let mut list = query.separated(", ");
+        for key in keys {
+            list.push_bind(key.as_str());
+        }
+        query.push(")");
+        Ok(on!(self, |c| query.build_query_as().persistent(false).fetch_all(c).await?))
+    }
+
+    /// Up to `limit` entries whose keys start with `prefix` and come after `after`, by the keys' bytes.
+    pub async fn kv_scan(
+        &mut self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        // A key after `prefix` that doesn't start with it comes after all that do: the first one ends the
+        // scan. No upper bound is computed, since not every prefix has one that is valid UTF-8.
+        let from = after.filter(|after| *after >= prefix);
+        let mut query = QueryBuilder::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
+        query.push_bind(plugin);
+        match from {
+            Some(after) => query.push(" AND key > ").push_bind(after),
+            None => query.push(" AND key >= ").push_bind(prefix),
+        };
+        query.push(" ORDER BY key LIMIT ").push_bind(limit);
+        let rows: Vec<(String, Vec<u8>)> = on!(self, |c| query.build_query_as().fetch_all(c).await?);
+        Ok(rows.into_iter().take_while(|(key, _)| key.starts_with(prefix)).collect())
+    }
+
+    /// How many entries a plugin has, and how many bytes of keys and values.
+    pub async fn kv_size(&mut self, plugin: &str) -> Result<(i64, i64), StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_as::<_, (i64, i64)>(
+                "SELECT count(*), coalesce(sum(length(key) + length(value)), 0)
+                 FROM plugin_kv WHERE plugin = $1",
+            )
+            .bind(plugin)
+            .fetch_one(c)
+            .await?
+        }))
+    }
+
+    /// Writes an entry.
+    pub async fn kv_put(
+        &mut self,
+        plugin: &str,
+        key: &str,
+        value: &[u8],
+        message: Option<MessageId>,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "INSERT INTO plugin_kv (plugin, key, value, message_id) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (plugin, key)
+                 DO UPDATE SET value = excluded.value, message_id = excluded.message_id",
+            )
+            .bind(plugin)
+            .bind(key)
+            .bind(value)
+            .bind(message.map(|id| id.0))
+            .execute(c)
+            .await?
+        });
+        Ok(())
+    }
+
+    /// Removes an entry; whether it was there.
+    pub async fn kv_delete(&mut self, plugin: &str, key: &str) -> Result<bool, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query("DELETE FROM plugin_kv WHERE plugin = $1 AND key = $2")
+                .bind(plugin)
+                .bind(key)
+                .execute(c)
+                .await?
+                .rows_affected()
+                > 0
+        }))
+    }
+}

@@ -1,0 +1,445 @@
+//! Messages, threads, edits and what keeps a repeated request from posting twice.
+
+use std::collections::HashMap;
+
+use patchbay_core::{ChannelId, File, FileId, Message, MessageEdit, MessageId, Sender, Timestamp, UserId};
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::{
+    Conn, StoreError,
+    conn::{id_list, on},
+};
+
+/// A message about to be written.
+#[derive(Clone, Debug)]
+pub struct NewMessage<'a> {
+    /// Where.
+    pub channel_id: ChannelId,
+    /// Who sends it.
+    pub sender_id: UserId,
+    /// Whether the sender is a bot.
+    pub is_bot: bool,
+    /// The root of its thread.
+    pub parent_id: Option<MessageId>,
+    /// What it says.
+    pub content: &'a str,
+    /// Whom it mentions, by rising id.
+    pub mentions: &'a [UserId],
+    /// Whether files will be attached.
+    pub has_attachments: bool,
+}
+
+/// A page of a list ordered by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Only ids below this one, falling.
+    pub before: Option<i64>,
+    /// Only ids above this one, rising.
+    pub after: Option<i64>,
+    /// How many rows at most.
+    pub limit: i64,
+}
+
+impl Page {
+    /// Adds condition, order and limit to a query that has a `WHERE` already. Without a bound the order is
+    /// `newest_first` or its opposite.
+    pub(crate) fn push<DB: sqlx::Database>(
+        &self,
+        query: &mut QueryBuilder<DB>,
+        column: &'static str,
+        newest_first: bool,
+    ) where
+        i64: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
+    {
+        if let Some(before) = self.before {
+            query.push(" AND ").push(column).push(" < ").push_bind(before);
+        }
+        if let Some(after) = self.after {
+            query.push(" AND ").push(column).push(" > ").push_bind(after);
+        }
+        let falling = if self.after.is_some() { false } else { newest_first || self.before.is_some() };
+        query.push(" ORDER BY ").push(column).push(if falling { " DESC" } else { " ASC" });
+        query.push(" LIMIT ").push_bind(self.limit);
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    channel_id: i64,
+    sender_id: i64,
+    parent_id: Option<i64>,
+    content: String,
+    mentions: String,
+    has_attachments: bool,
+    is_bot: bool,
+    reply_count: i64,
+    created_at: i64,
+    updated_at: i64,
+    edited_at: Option<i64>,
+    deleted_at: Option<i64>,
+    sender_username: String,
+    sender_full_name: Option<String>,
+    sender_is_bot: bool,
+}
+
+impl Row {
+    fn into_message(self, files: Vec<File>) -> Message {
+        Message {
+            id: MessageId(self.id),
+            content: self.content,
+            sender: Sender {
+                id: UserId(self.sender_id),
+                username: self.sender_username,
+                full_name: self.sender_full_name,
+                is_bot: self.sender_is_bot,
+            },
+            channel_id: ChannelId(self.channel_id),
+            parent_id: self.parent_id.map(MessageId),
+            reply_count: self.reply_count,
+            files,
+            mentions: self.mentions.split(',').filter_map(|id| id.parse().ok().map(UserId)).collect(),
+            is_bot: self.is_bot,
+            created_at: Timestamp(self.created_at),
+            updated_at: Timestamp(self.updated_at),
+            edited_at: self.edited_at.map(Timestamp),
+            deleted_at: self.deleted_at.map(Timestamp),
+        }
+    }
+}
+
+const SELECT: &str = "SELECT m.id, m.channel_id, m.sender_id, m.parent_id, m.content, m.mentions,
+        m.has_attachments, m.is_bot, m.reply_count, m.created_at, m.updated_at, m.edited_at, m.deleted_at,
+        u.username AS sender_username, u.full_name AS sender_full_name, u.is_bot AS sender_is_bot
+    FROM messages m JOIN users u ON u.id = m.sender_id WHERE ";
+
+#[derive(FromRow)]
+struct FileRow {
+    id: i64,
+    filename: String,
+    file_path: String,
+    file_type: String,
+    file_size: i64,
+    uploaded_by_id: i64,
+    message_id: Option<i64>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<FileRow> for File {
+    fn from(row: FileRow) -> Self {
+        Self {
+            id: FileId(row.id),
+            filename: row.filename,
+            file_path: row.file_path,
+            file_type: row.file_type,
+            file_size: row.file_size,
+            uploaded_by_id: UserId(row.uploaded_by_id),
+            message_id: row.message_id.map(MessageId),
+            created_at: Timestamp(row.created_at),
+            updated_at: Timestamp(row.updated_at),
+        }
+    }
+}
+
+impl Conn {
+    /// Writes a message and the index of its mentions; its id.
+    pub async fn insert_message(
+        &mut self,
+        new: &NewMessage<'_>,
+        now: Timestamp,
+    ) -> Result<MessageId, StoreError> {
+        let id = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>(
+                "INSERT INTO messages (channel_id, sender_id, parent_id, content, mentions, has_attachments,
+                                       is_bot, created_at, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING id",
+            )
+            .bind(new.channel_id.0)
+            .bind(new.sender_id.0)
+            .bind(new.parent_id.map(|id| id.0))
+            .bind(new.content)
+            .bind(id_list(new.mentions.iter().map(|id| id.0)))
+            .bind(new.has_attachments)
+            .bind(new.is_bot)
+            .bind(now.0)
+            .fetch_one(c)
+            .await?
+        });
+        self.insert_mentions(MessageId(id), new.channel_id, new.mentions).await?;
+        Ok(MessageId(id))
+    }
+
+    async fn insert_mentions(
+        &mut self,
+        message: MessageId,
+        channel: ChannelId,
+        users: &[UserId],
+    ) -> Result<(), StoreError> {
+        for user in users {
+            on!(self, |c| {
+                sqlx::query(
+                    "INSERT INTO message_mentions (user_id, channel_id, message_id) VALUES ($1, $2, $3)",
+                )
+                .bind(user.0)
+                .bind(channel.0)
+                .bind(message.0)
+                .execute(c)
+                .await?
+            });
+        }
+        Ok(())
+    }
+
+    /// One message with its files, a tombstone too; none in a deleted channel.
+    pub async fn message(&mut self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push("m.id = ").push_bind(id.0);
+        query.push(" AND EXISTS (SELECT 1 FROM channels c WHERE c.id = m.channel_id AND c.deleted_at IS NULL)");
+        let row = on!(self, |c| query.build_query_as::<Row>().fetch_optional(c).await?);
+        let Some(row) = row else { return Ok(None) };
+        Ok(self.with_files(vec![row]).await?.pop())
+    }
+
+    /// A page of a channel's messages, newest first unless `page.after` is given.
+    pub async fn messages(
+        &mut self,
+        channel: ChannelId,
+        page: &Page,
+    ) -> Result<Vec<Message>, StoreError> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push("m.channel_id = ").push_bind(channel.0);
+        page.push(&mut query, "m.id", true);
+        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
+        self.with_files(rows).await
+    }
+
+    /// A page of the replies to a root, oldest first unless `page.before` is given.
+    pub async fn replies(&mut self, root: MessageId, page: &Page) -> Result<Vec<Message>, StoreError> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push("m.parent_id = ").push_bind(root.0);
+        page.push(&mut query, "m.id", false);
+        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
+        self.with_files(rows).await
+    }
+
+    /// Turns rows into messages with one look-up of files for all of them, and none if there are no files.
+    async fn with_files(&mut self, rows: Vec<Row>) -> Result<Vec<Message>, StoreError> {
+        let ids: Vec<i64> = rows.iter().filter(|row| row.has_attachments).map(|row| row.id).collect();
+        let mut files: HashMap<i64, Vec<File>> = HashMap::new();
+        if !ids.is_empty() {
+            let sql = format!(
+                "SELECT id, filename, file_path, file_type, file_size, uploaded_by_id, message_id,
+                        created_at, updated_at FROM files WHERE message_id IN ({}) ORDER BY id",
+                id_list(ids)
+            );
+            let found = on!(self, |c| {
+                sqlx::query_as::<_, FileRow>(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(c).await?
+            });
+            for row in found {
+                files.entry(row.message_id.unwrap_or_default()).or_default().push(row.into());
+            }
+        }
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let files = files.remove(&row.id).unwrap_or_default();
+                row.into_message(files)
+            })
+            .collect())
+    }
+
+    /// Replaces content and mentions and keeps the earlier version.
+    pub async fn edit_message(
+        &mut self,
+        old: &Message,
+        content: &str,
+        mentions: &[UserId],
+        editor: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "INSERT INTO message_edits (message_id, content, edited_by_id, created_at, replaced_at)
+                 VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(old.id.0)
+            .bind(&old.content)
+            .bind(editor.map(|id| id.0))
+            .bind(old.edited_at.unwrap_or(old.created_at).0)
+            .bind(now.0)
+            .execute(&mut *c)
+            .await?;
+            sqlx::query(
+                "UPDATE messages SET content = $2, mentions = $3, edited_at = $4, updated_at = $4 WHERE id = $1",
+            )
+            .bind(old.id.0)
+            .bind(content)
+            .bind(id_list(mentions.iter().map(|id| id.0)))
+            .bind(now.0)
+            .execute(&mut *c)
+            .await?;
+            sqlx::query("DELETE FROM message_mentions WHERE message_id = $1").bind(old.id.0).execute(c).await?;
+        });
+        self.insert_mentions(old.id, old.channel_id, mentions).await
+    }
+
+    /// The earlier versions of a message, newest first unless `page.after` is given.
+    pub async fn message_edits(
+        &mut self,
+        message: MessageId,
+        page: &Page,
+    ) -> Result<Vec<MessageEdit>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT id, content, edited_by_id, created_at, replaced_at FROM message_edits WHERE message_id = ",
+        );
+        query.push_bind(message.0);
+        page.push(&mut query, "id", true);
+        let rows = on!(self, |c| {
+            query.build_query_as::<(i64, String, Option<i64>, i64, i64)>().fetch_all(c).await?
+        });
+        Ok(rows
+            .into_iter()
+            .map(|(id, content, editor, created_at, replaced_at)| MessageEdit {
+                id,
+                content,
+                edited_by_id: editor.map(UserId),
+                created_at: Timestamp(created_at),
+                replaced_at: Timestamp(replaced_at),
+            })
+            .collect())
+    }
+
+    /// Changes a root's number of replies by `by`; the new number.
+    pub async fn add_to_reply_count(
+        &mut self,
+        root: MessageId,
+        by: i64,
+        now: Timestamp,
+    ) -> Result<i64, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar::<_, i64>(
+                "UPDATE messages SET reply_count = reply_count + $2, updated_at = $3 WHERE id = $1
+                 RETURNING reply_count",
+            )
+            .bind(root.0)
+            .bind(by)
+            .bind(now.0)
+            .fetch_one(c)
+            .await?
+        }))
+    }
+
+    /// Removes a message and what hangs on it (reactions, mentions, edits, pins, plugins' entries).
+    pub async fn delete_message(&mut self, id: MessageId) -> Result<(), StoreError> {
+        on!(self, |c| sqlx::query("DELETE FROM messages WHERE id = $1").bind(id.0).execute(c).await?);
+        Ok(())
+    }
+
+    /// Empties a root that has replies: the row stays, and nothing that hung on it.
+    pub async fn entomb_message(&mut self, id: MessageId, now: Timestamp) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "UPDATE messages SET content = '', mentions = '', has_attachments = FALSE, edited_at = NULL,
+                                     deleted_at = $2, updated_at = $2 WHERE id = $1",
+            )
+            .bind(id.0)
+            .bind(now.0)
+            .execute(&mut *c)
+            .await?;
+            for sql in [
+                "DELETE FROM message_mentions WHERE message_id = $1",
+                "DELETE FROM message_edits WHERE message_id = $1",
+                "DELETE FROM reactions WHERE message_id = $1",
+                "DELETE FROM plugin_kv WHERE message_id = $1",
+                "UPDATE files SET message_id = NULL WHERE message_id = $1",
+            ] {
+                sqlx::query(sql).bind(id.0).execute(&mut *c).await?;
+            }
+        });
+        Ok(())
+    }
+
+    /// Attaches those of these files that `owner` uploaded and that hang on no message; how many there were.
+    pub async fn attach_files(
+        &mut self,
+        message: MessageId,
+        owner: UserId,
+        files: &[FileId],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let list = id_list(files.iter().map(|id| id.0));
+        let sql = format!(
+            "UPDATE files SET message_id = $1, updated_at = $3
+             WHERE uploaded_by_id = $2 AND message_id IS NULL AND id IN ({list})"
+        );
+        Ok(on!(self, |c| {
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .persistent(false)
+                .bind(message.0)
+                .bind(owner.0)
+                .bind(now.0)
+                .execute(c)
+                .await?
+                .rows_affected()
+        }))
+    }
+
+    /// The message that this key stands for, if it was used since `since`.
+    pub async fn idempotent_message(
+        &mut self,
+        user: UserId,
+        channel: ChannelId,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Option<MessageId>, StoreError> {
+        let id = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>(
+                "SELECT message_id FROM idempotency_keys
+                 WHERE user_id = $1 AND channel_id = $2 AND key = $3 AND created_at >= $4",
+            )
+            .bind(user.0)
+            .bind(channel.0)
+            .bind(key)
+            .bind(since.0)
+            .fetch_optional(c)
+            .await?
+        });
+        Ok(id.map(MessageId))
+    }
+
+    /// Remembers which message a key stands for, in place of an expired use of the same key.
+    pub async fn remember_key(
+        &mut self,
+        user: UserId,
+        channel: ChannelId,
+        key: &str,
+        message: MessageId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "INSERT INTO idempotency_keys (user_id, channel_id, key, message_id, created_at)
+                 VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (user_id, channel_id, key)
+                 DO UPDATE SET message_id = excluded.message_id, created_at = excluded.created_at",
+            )
+            .bind(user.0)
+            .bind(channel.0)
+            .bind(key)
+            .bind(message.0)
+            .bind(now.0)
+            .execute(c)
+            .await?
+        });
+        Ok(())
+    }
+
+    /// Forgets keys used before `before`.
+    pub async fn forget_keys(&mut self, before: Timestamp) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1").bind(before.0).execute(c).await?
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Which plugins are installed, in which version, with which grants. What the lists mean is for `ops` to say;
+//! here they are text.
+
+use patchbay_core::{Timestamp, UserId};
+use sqlx::FromRow;
+
+use crate::{Conn, StoreError, conn::on};
+
+/// An installed plugin.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct PluginRow {
+    /// Its name.
+    pub name: String,
+    /// The version that serves; none while it waits for grants.
+    pub active_digest: Option<String>,
+    /// Whether it serves at all.
+    pub enabled: bool,
+    /// The granted capabilities, a JSON array of strings.
+    pub capabilities: String,
+    /// The granted path templates beyond its own prefix, a JSON array of strings.
+    pub routes: String,
+    /// The version that came with the host when it was last looked at.
+    pub bundled_digest: Option<String>,
+    /// When it was first installed, in ms.
+    pub created_at: i64,
+    /// When its row last changed, in ms.
+    pub updated_at: i64,
+}
+
+/// A version of a plugin, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct PluginVersionRow {
+    /// Of which plugin.
+    pub plugin: String,
+    /// SHA-256 of the component, hexadecimal.
+    pub digest: String,
+    /// What its manifest calls it.
+    pub version: String,
+    /// Who installed it; none for the host itself.
+    pub installed_by: Option<i64>,
+    /// When, in ms.
+    pub installed_at: i64,
+}
+
+impl Conn {
+    /// The installed plugins by name.
+    pub async fn plugins(&mut self) -> Result<Vec<PluginRow>, StoreError> {
+        Ok(on!(self, |c| sqlx::query_as("SELECT * FROM plugins ORDER BY name").fetch_all(c).await?))
+    }
+
+    /// One installed plugin.
+    pub async fn plugin(&mut self, name: &str) -> Result<Option<PluginRow>, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_as("SELECT * FROM plugins WHERE name = $1").bind(name).fetch_optional(c).await?
+        }))
+    }
+
+    /// Writes a plugin's row, keeping when it was first installed.
+    pub async fn put_plugin(&mut self, row: &PluginRow) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "INSERT INTO plugins (name, active_digest, enabled, capabilities, routes, bundled_digest,
+                                      created_at, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                 ON CONFLICT (name) DO UPDATE SET active_digest = excluded.active_digest,
+                     enabled = excluded.enabled, capabilities = excluded.capabilities,
+                     routes = excluded.routes, bundled_digest = excluded.bundled_digest,
+                     updated_at = excluded.updated_at",
+            )
+            .bind(&row.name)
+            .bind(&row.active_digest)
+            .bind(row.enabled)
+            .bind(&row.capabilities)
+            .bind(&row.routes)
+            .bind(&row.bundled_digest)
+            .bind(row.created_at)
+            .bind(row.updated_at)
+            .execute(c)
+            .await?
+        });
+        Ok(())
+    }
+
+    /// Removes a plugin, its versions and its state.
+    pub async fn delete_plugin(&mut self, name: &str) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("DELETE FROM plugin_kv WHERE plugin = $1").bind(name).execute(&mut *c).await?;
+            sqlx::query("DELETE FROM plugins WHERE name = $1").bind(name).execute(c).await?;
+        });
+        Ok(())
+    }
+
+    /// Keeps a version's bytes; a version that is there already stays as it is.
+    pub async fn insert_plugin_version(
+        &mut self,
+        plugin: &str,
+        digest: &str,
+        version: &str,
+        component: &[u8],
+        installed_by: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "INSERT INTO plugin_versions (plugin, digest, version, component, installed_by, installed_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (plugin, digest) DO NOTHING",
+            )
+            .bind(plugin)
+            .bind(digest)
+            .bind(version)
+            .bind(component)
+            .bind(installed_by.map(|id| id.0))
+            .bind(now.0)
+            .execute(c)
+            .await?
+        });
+        Ok(())
+    }
+
+    /// A plugin's versions, newest first.
+    pub async fn plugin_versions(&mut self, plugin: &str) -> Result<Vec<PluginVersionRow>, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_as(
+                "SELECT plugin, digest, version, installed_by, installed_at FROM plugin_versions
+                 WHERE plugin = $1 ORDER BY installed_at DESC",
+            )
+            .bind(plugin)
+            .fetch_all(c)
+            .await?
+        }))
+    }
+
+    /// The bytes of a version.
+    pub async fn plugin_component(
+        &mut self,
+        plugin: &str,
+        digest: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar("SELECT component FROM plugin_versions WHERE plugin = $1 AND digest = $2")
+                .bind(plugin)
+                .bind(digest)
+                .fetch_optional(c)
+                .await?
+        }))
+    }
+}

@@ -1,0 +1,277 @@
+//! Users, their secrets and what they chose to show.
+
+use patchbay_core::{Status, Timestamp, User, UserId};
+use sqlx::FromRow;
+
+use crate::{
+    Conn, Page, StoreError,
+    conn::{escape_like, id_list, on},
+};
+
+/// An account about to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Its name.
+    pub username: String,
+    /// Its address.
+    pub email: String,
+    /// The name to show.
+    pub full_name: Option<String>,
+    /// A PHC string; none for an account without a password.
+    pub hashed_password: Option<String>,
+    /// May administer the deployment.
+    pub is_superuser: bool,
+    /// A bot account.
+    pub is_bot: bool,
+}
+
+/// What is needed to check a password.
+#[derive(Clone, Debug)]
+pub struct UserSecret {
+    /// Whose.
+    pub id: UserId,
+    /// A PHC string.
+    pub hashed_password: Option<String>,
+    /// Whether the account may be used.
+    pub is_active: bool,
+}
+
+macro_rules! select_users {
+    ($rest:literal) => {
+        concat!(
+            "SELECT u.id, u.username, u.email, u.full_name, u.is_active, u.is_superuser, u.is_bot,
+                    u.profile_picture, p.status, p.last_seen, u.created_at, u.updated_at
+             FROM users u JOIN presence p ON p.user_id = u.id ",
+            $rest
+        )
+    };
+}
+
+#[derive(FromRow)]
+pub(crate) struct UserRow {
+    id: i64,
+    username: String,
+    email: String,
+    full_name: Option<String>,
+    is_active: bool,
+    is_superuser: bool,
+    is_bot: bool,
+    profile_picture: Option<String>,
+    status: String,
+    last_seen: Option<i64>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        let status = Status::parse(&row.status)
+            .ok_or_else(|| StoreError::Corrupt(format!("status {:?}", row.status)))?;
+        Ok(Self {
+            id: UserId(row.id),
+            username: row.username,
+            email: row.email,
+            full_name: row.full_name,
+            is_active: row.is_active,
+            is_superuser: row.is_superuser,
+            is_bot: row.is_bot,
+            profile_picture: row.profile_picture,
+            status,
+            last_seen: row.last_seen.map(Timestamp),
+            created_at: Timestamp(row.created_at),
+            updated_at: Timestamp(row.updated_at),
+        })
+    }
+}
+
+/// Names and addresses are unique without regard to case.
+fn key(text: &str) -> String {
+    text.to_lowercase()
+}
+
+impl Conn {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`StoreError::Unique`] naming `users.username_key` or `users.email_key`.
+    pub async fn insert_user(&mut self, new: &NewUser, now: Timestamp) -> Result<UserId, StoreError> {
+        let id = on!(self, |c| {
+            let id = sqlx::query_scalar::<_, i64>(
+                "INSERT INTO users (username, username_key, email, email_key, full_name, hashed_password,
+                                    is_active, is_superuser, is_bot, created_at, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, TRUE, $7, $8, $9, $9) RETURNING id",
+            )
+            .bind(&new.username)
+            .bind(key(&new.username))
+            .bind(&new.email)
+            .bind(key(&new.email))
+            .bind(&new.full_name)
+            .bind(&new.hashed_password)
+            .bind(new.is_superuser)
+            .bind(new.is_bot)
+            .bind(now.0)
+            .fetch_one(&mut *c)
+            .await?;
+            sqlx::query("INSERT INTO presence (user_id, status) VALUES ($1, $2)")
+                .bind(id)
+                .bind(Status::Online.as_str())
+                .execute(c)
+                .await?;
+            id
+        });
+        Ok(UserId(id))
+    }
+
+    /// One user.
+    pub async fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
+        let row = on!(self, |c| {
+            sqlx::query_as::<_, UserRow>(select_users!("WHERE u.id = $1")).bind(id.0).fetch_optional(c).await?
+        });
+        row.map(User::try_from).transpose()
+    }
+
+    /// The user of that name, without regard to case.
+    pub async fn user_by_name(&mut self, username: &str) -> Result<Option<User>, StoreError> {
+        let row = on!(self, |c| {
+            sqlx::query_as::<_, UserRow>(select_users!("WHERE u.username_key = $1"))
+                .bind(key(username))
+                .fetch_optional(c)
+                .await?
+        });
+        row.map(User::try_from).transpose()
+    }
+
+    /// Which of these users exist.
+    pub async fn existing_users(&mut self, ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
+        let sql = format!("SELECT id FROM users WHERE id IN ({})", id_list(ids.iter().map(|id| id.0)));
+        let found = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(c).await?
+        });
+        Ok(found.into_iter().map(UserId).collect())
+    }
+
+    /// The users of these names (lower case), by rising id; names that nobody has are passed over.
+    pub async fn user_ids_by_name(&mut self, names: &[String]) -> Result<Vec<UserId>, StoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = sqlx::QueryBuilder::new("SELECT id FROM users WHERE username_key IN (");
+        let mut list = query.separated(", ");
+        for name in names {
+            list.push_bind(name.as_str());
+        }
+        query.push(") ORDER BY id");
+        let found = on!(self, |c| query.build_query_scalar::<i64>().fetch_all(c).await?);
+        Ok(found.into_iter().map(UserId).collect())
+    }
+
+    /// What is needed to log in by name or address.
+    pub async fn secret_by_login(&mut self, login: &str) -> Result<Option<UserSecret>, StoreError> {
+        let row = on!(self, |c| {
+            // A name can't contain an @, so one text can't match two accounts.
+            sqlx::query_as::<_, (i64, Option<String>, bool)>(
+                "SELECT id, hashed_password, is_active FROM users WHERE username_key = $1 OR email_key = $1",
+            )
+            .bind(key(login))
+            .fetch_optional(c)
+            .await?
+        });
+        Ok(row.map(|(id, hashed_password, is_active)| UserSecret { id: UserId(id), hashed_password, is_active }))
+    }
+
+    /// What is needed to check a known user's password.
+    pub async fn secret_by_id(&mut self, id: UserId) -> Result<Option<UserSecret>, StoreError> {
+        let row = on!(self, |c| {
+            sqlx::query_as::<_, (Option<String>, bool)>(
+                "SELECT hashed_password, is_active FROM users WHERE id = $1",
+            )
+            .bind(id.0)
+            .fetch_optional(c)
+            .await?
+        });
+        Ok(row.map(|(hashed_password, is_active)| UserSecret { id, hashed_password, is_active }))
+    }
+
+    /// Whether there is any account.
+    pub async fn has_users(&mut self) -> Result<bool, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT 1 FROM users)").fetch_one(c).await?
+        }))
+    }
+
+    /// Replaces name, address and full name.
+    ///
+    /// # Errors
+    /// [`StoreError::Unique`] as for [`Conn::insert_user`].
+    pub async fn update_profile(&mut self, user: &User, now: Timestamp) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "UPDATE users SET username = $2, username_key = $3, email = $4, email_key = $5,
+                                  full_name = $6, updated_at = $7 WHERE id = $1",
+            )
+            .bind(user.id.0)
+            .bind(&user.username)
+            .bind(key(&user.username))
+            .bind(&user.email)
+            .bind(key(&user.email))
+            .bind(&user.full_name)
+            .bind(now.0)
+            .execute(c)
+            .await?
+        });
+        Ok(())
+    }
+
+    /// Replaces the password.
+    pub async fn set_password(
+        &mut self,
+        id: UserId,
+        hashed_password: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE users SET hashed_password = $2, updated_at = $3 WHERE id = $1")
+                .bind(id.0)
+                .bind(hashed_password)
+                .bind(now.0)
+                .execute(c)
+                .await?
+        });
+        Ok(())
+    }
+
+    /// Records what the user chose to show.
+    pub async fn set_status(&mut self, id: UserId, status: Status) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE presence SET status = $2 WHERE user_id = $1")
+                .bind(id.0)
+                .bind(status.as_str())
+                .execute(c)
+                .await?
+        });
+        Ok(())
+    }
+
+    /// Records when users were last seen.
+    pub async fn set_last_seen(&mut self, ids: &[UserId], at: Timestamp) -> Result<(), StoreError> {
+        let list = id_list(ids.iter().map(|id| id.0));
+        let sql = format!("UPDATE presence SET last_seen = $1 WHERE user_id IN ({list})");
+        on!(self, |c| {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).bind(at.0).execute(c).await?
+        });
+        Ok(())
+    }
+
+    /// Active and inactive users whose username or full name contains `text` (all, if it is empty), by rising id, or by
+    /// falling id before `page.before`.
+    pub async fn users_matching(&mut self, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
+        let mut query = sqlx::QueryBuilder::new(select_users!("WHERE (u.username_key LIKE "));
+        let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
+        query.push_bind(pattern.clone()).push(" ESCAPE '\\' OR lower(coalesce(u.full_name, '')) LIKE ");
+        query.push_bind(pattern).push(" ESCAPE '\\')");
+        page.push(&mut query, "u.id", false);
+        let rows = on!(self, |c| query.build_query_as::<UserRow>().fetch_all(c).await?);
+        rows.into_iter().map(User::try_from).collect()
+    }
+}

@@ -1,0 +1,254 @@
+//! The one task that writes: it gathers operations into a transaction, each in a savepoint of its own, appends
+//! their events to the journal as the last thing, commits, and only then answers.
+//!
+//! Owns: the order of the journal. Must not: tell anybody of an event; it only moves the head that readers of
+//! the journal watch.
+
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use patchbay_core::MessageId;
+
+use crate::{Conn, NewEntry, StoreError};
+
+/// Most operations in one transaction: beyond this the cost of the commit no longer matters, and the first
+/// one in should not wait for the hundredth.
+pub const MAX_BATCH: usize = 64;
+/// Most operations that wait. Beyond this callers wait for a place.
+const QUEUE: usize = 1024;
+/// How long a caller waits for a place before it fails with [`StoreError::Unavailable`].
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// The future of an operation.
+pub type Operation<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an operation writes with: a connection inside a transaction, and the journal.
+#[derive(Debug)]
+pub struct Tx {
+    conn: Conn,
+    entries: Vec<NewEntry>,
+    scrubs: Vec<(MessageId, String)>,
+}
+
+impl Tx {
+    /// Adds an event to the journal. It gets its `seq` when the batch commits.
+    pub fn append(&mut self, entry: NewEntry) {
+        self.entries.push(entry);
+    }
+
+    /// Replaces the payload of every event that holds content of this message, including those of this very
+    /// transaction.
+    pub fn scrub(&mut self, message: MessageId, payload: String) {
+        self.scrubs.push((message, payload));
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+/// How an operation went, and how to answer it once the fate of the transaction is known.
+struct Outcome {
+    succeeded: bool,
+    answer: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+}
+
+type Job = Box<dyn for<'a> FnOnce(&'a mut Tx) -> Operation<'a, Outcome> + Send>;
+
+enum Command {
+    Run(Job),
+    Close(oneshot::Sender<()>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Command>,
+}
+
+impl Writer {
+    pub(crate) fn start(conn: Conn, head: Arc<watch::Sender<i64>>) -> Self {
+        let (queue, commands) = mpsc::channel(QUEUE);
+        tokio::spawn(run(Tx { conn, entries: Vec::new(), scrubs: Vec::new() }, commands, head));
+        Self { queue }
+    }
+
+    pub(crate) async fn write<T, E, F>(&self, operation: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'a> FnOnce(&'a mut Tx) -> Operation<'a, Result<T, E>> + Send + 'static,
+    {
+        let (reply, answered) = oneshot::channel::<Result<T, E>>();
+        let job: Job = Box::new(move |tx| {
+            Box::pin(async move {
+                let result = operation(tx).await;
+                let succeeded = result.is_ok();
+                let answer = move |fate: Result<(), StoreError>| {
+                    let answer = match (result, fate) {
+                        // A failed operation left nothing to commit: its own error is the better answer.
+                        (Err(error), _) => Err(error),
+                        (Ok(value), Ok(())) => Ok(value),
+                        (Ok(_), Err(error)) => Err(error.into()),
+                    };
+                    let _ = reply.send(answer);
+                };
+                Outcome { succeeded, answer: Box::new(answer) }
+            })
+        });
+        match self.queue.send_timeout(Command::Run(job), QUEUE_WAIT).await {
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                return Err(StoreError::Unavailable("too many writes are waiting".into()).into());
+            }
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => {
+                return Err(StoreError::Unavailable("the server is shutting down".into()).into());
+            }
+        }
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the operation failed".into()).into()))
+    }
+
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Command::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
+
+async fn run(mut tx: Tx, mut commands: mpsc::Receiver<Command>, head: Arc<watch::Sender<i64>>) {
+    while let Some(command) = commands.recv().await {
+        let job = match command {
+            Command::Run(job) => job,
+            Command::Close(done) => {
+                let _ = done.send(());
+                return;
+            }
+        };
+        let mut close = None;
+        let mut answers = Vec::new();
+        let fate = batch(&mut tx, job, &mut commands, &mut answers, &mut close).await;
+        match &fate {
+            Ok(Some(seq)) => {
+                head.send_replace(*seq);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, operations = answers.len(), "a write transaction failed and was undone");
+                // The transaction may have ended by itself; an error here says just that.
+                let _ = tx.conn.execute("ROLLBACK").await;
+                tx.entries.clear();
+                tx.scrubs.clear();
+            }
+        }
+        for answer in answers {
+            answer(fate.as_ref().map(|_| ()).map_err(|error| StoreError::Unavailable(error.to_string())));
+        }
+        if let Some(done) = close {
+            let done: oneshot::Sender<()> = done;
+            let _ = done.send(());
+            return;
+        }
+    }
+}
+
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Runs `first` and whatever else is waiting in one transaction. Returns the new head of the journal, if it
+/// moved. On an error nothing of the batch remains.
+async fn batch(
+    tx: &mut Tx,
+    first: Job,
+    commands: &mut mpsc::Receiver<Command>,
+    answers: &mut Vec<Answer>,
+    close: &mut Option<oneshot::Sender<()>>,
+) -> Result<Option<i64>, StoreError> {
+    let begun = tx.conn.execute("BEGIN IMMEDIATE").await;
+    let mut next = Some(first);
+    while let Some(job) = next.take() {
+        if let Err(error) = &begun {
+            // The operation is not run at all; only its caller must hear of it.
+            let unavailable = StoreError::Unavailable(error.to_string());
+            answers.push(refuse(job));
+            return Err(unavailable);
+        }
+        if let Some(answer) = one(tx, job).await? {
+            answers.push(answer);
+        }
+        if answers.len() < MAX_BATCH {
+            match commands.try_recv() {
+                Ok(Command::Run(job)) => next = Some(job),
+                Ok(Command::Close(done)) => *close = Some(done),
+                Err(_) => {}
+            }
+        }
+    }
+    let seq = if tx.entries.is_empty() {
+        None
+    } else {
+        let entries = std::mem::take(&mut tx.entries);
+        Some(tx.conn.append_to_journal(&entries).await?)
+    };
+    for (message, payload) in std::mem::take(&mut tx.scrubs) {
+        tx.conn.scrub_journal(message, &payload).await?;
+    }
+    tx.conn.execute("COMMIT").await?;
+    Ok(seq)
+}
+
+/// Dropping a job drops its reply channel, which its caller sees as [`StoreError::Unavailable`].
+fn refuse(job: Job) -> Answer {
+    Box::new(move |_| drop(job))
+}
+
+/// Runs one operation in a savepoint. An error of the operation undoes the savepoint; an error returned from
+/// here means that the transaction no longer stands.
+async fn one(tx: &mut Tx, job: Job) -> Result<Option<Answer>, StoreError> {
+    let (entries, scrubs) = (tx.entries.len(), tx.scrubs.len());
+    tx.conn.execute("SAVEPOINT operation").await?;
+    let outcome = CatchUnwind(AssertUnwindSafe(job(tx))).await;
+    let succeeded = outcome.as_ref().is_some_and(|o| o.succeeded);
+    if !succeeded {
+        tx.entries.truncate(entries);
+        tx.scrubs.truncate(scrubs);
+        // Fails if the error has ended the whole transaction (disk full, IO error): nothing stands then.
+        tx.conn.execute("ROLLBACK TO operation").await?;
+    }
+    tx.conn.execute("RELEASE operation").await?;
+    if outcome.is_none() {
+        tracing::error!("an operation panicked; it was undone");
+    }
+    Ok(outcome.map(|o| o.answer))
+}
+
+/// A future that turns a panic into `None`: one operation's bug must not take the writer down.
+struct CatchUnwind<F>(AssertUnwindSafe<F>);
+
+impl<F: Future + Unpin> Future for CatchUnwind<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        let inner = &mut self.0.0;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll(cx))) {
+            Ok(std::task::Poll::Ready(value)) => std::task::Poll::Ready(Some(value)),
+            Ok(std::task::Poll::Pending) => std::task::Poll::Pending,
+            Err(_) => std::task::Poll::Ready(None),
+        }
+    }
+}
