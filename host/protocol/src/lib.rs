@@ -1,1 +1,47 @@
+//! The JSON of the REST API and the gateway, version 1. Each type is converted from `core` by hand, here and
+//! nowhere else.
+//!
+//! Owns: field names, formats, which fields a request may have. Must not: decide anything.
 
+mod auth;
+mod channels;
+mod events;
+mod frames;
+mod messages;
+mod plugins;
+mod problem;
+mod time;
+mod users;
+
+pub use auth::{Login, Refresh, Register, Session, Tokens};
+pub use channels::{AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember};
+pub use events::{event_data, scrubbed_message};
+pub use frames::{
+    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing, event_frame, frame, reply,
+};
+pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
+pub use plugins::{Plugin, PluginVersion, UpdatePlugin};
+pub use problem::{FieldError, Problem};
+pub use time::Time;
+pub use users::{ChangePassword, SetStatus, StatusName, UpdateMe, User};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A page of a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct List<T> {
+    /// The page, in the order that the endpoint documents.
+    pub items: Vec<T>,
+    /// Whether there are more in the direction of paging.
+    pub has_more: bool,
+    /// Plugins whose part of the items is missing because they missed their budget.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions_omitted: Vec<String>,
+}
+
+/// A field that may be absent (`None`), null (`Some(None)`) or there.
+fn double_option<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}

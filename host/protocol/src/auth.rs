@@ -1,0 +1,73 @@
+//! Accounts, logins, tokens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Time, User};
+
+/// `POST /api/auth/register`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// 2 to 32 of letters, digits, `_ . -`.
+    pub username: String,
+    /// An e-mail address.
+    pub email: String,
+    /// 8 to 256 characters.
+    pub password: String,
+    /// The name to show.
+    pub full_name: Option<String>,
+    /// Makes the first account of a deployment superuser from anywhere.
+    pub bootstrap_token: Option<String>,
+}
+
+/// `POST /api/auth/login`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The username or the e-mail address.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+/// `POST /api/auth/refresh`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// The refresh token.
+    pub refresh_token: String,
+}
+
+/// What logging in and refreshing answer.
+#[derive(Clone, Serialize)]
+pub struct Tokens {
+    /// A JWT.
+    pub access_token: String,
+    /// Opaque.
+    pub refresh_token: String,
+    /// Always `bearer`.
+    pub token_type: &'static str,
+    /// For how many seconds the access token is good.
+    pub expires_in: u64,
+    /// Who logged in.
+    pub user: User,
+}
+
+/// One of the caller's sessions.
+#[derive(Clone, Debug, Serialize)]
+pub struct Session {
+    /// Its id.
+    pub id: i64,
+    /// Whether it is the one that asks.
+    pub current: bool,
+    /// What the client called itself.
+    pub user_agent: Option<String>,
+    /// From where it logged in.
+    pub ip: Option<String>,
+    /// When.
+    pub created_at: Time,
+    /// When it was last refreshed.
+    pub last_used_at: Time,
+    /// When it ends if it isn't refreshed.
+    pub expires_at: Time,
+}

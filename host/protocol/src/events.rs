@@ -1,0 +1,88 @@
+//! The `data` of the gateway's event frames. It is written once, when the event enters the journal, and read
+//! by everyone who may see it: so nothing in it may depend on the reader.
+
+use patchbay_core::{Event, Message as CoreMessage};
+use serde::Serialize;
+
+use crate::{Channel, Member, Message, Reaction, Time, User};
+
+#[derive(Serialize)]
+struct InChannel<T: Serialize> {
+    channel_id: i64,
+    #[serde(flatten)]
+    rest: T,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    id: i64,
+    channel_id: i64,
+    parent_id: Option<i64>,
+    deleted_at: Time,
+}
+
+#[derive(Serialize)]
+struct Id {
+    id: i64,
+}
+
+#[derive(Serialize)]
+struct UserId {
+    user_id: i64,
+}
+
+#[derive(Serialize)]
+struct Read {
+    message_id: i64,
+}
+
+fn json(value: &impl Serialize) -> String {
+    // These types have string keys and no fallible parts: serialising them can't fail.
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".into())
+}
+
+/// The event's data as a JSON object.
+pub fn event_data(event: &Event) -> String {
+    match event {
+        Event::MessageCreated(message) | Event::MessageUpdated(message) => json(&Message::from(message)),
+        Event::MessageDeleted { id, channel_id, parent_id, deleted_at } => json(&Deleted {
+            id: id.0,
+            channel_id: channel_id.0,
+            parent_id: parent_id.map(|id| id.0),
+            deleted_at: (*deleted_at).into(),
+        }),
+        Event::ChannelCreated(channel) | Event::ChannelUpdated(channel) => json(&Channel::from(channel)),
+        Event::ChannelDeleted(channel) => json(&Id { id: channel.id.0 }),
+        Event::MemberAdded(member) | Event::MemberUpdated(member) => json(&InChannel {
+            channel_id: member.channel_id.0,
+            rest: Member {
+                user: User::public(&member.user),
+                role: member.role.into(),
+                joined_at: member.joined_at.into(),
+            },
+        }),
+        Event::MemberRemoved { channel_id, user_id } => {
+            json(&InChannel { channel_id: channel_id.0, rest: UserId { user_id: user_id.0 } })
+        }
+        Event::ReactionAdded(channel_id, reaction) | Event::ReactionRemoved(channel_id, reaction) => {
+            json(&InChannel { channel_id: channel_id.0, rest: Reaction::from(reaction) })
+        }
+        Event::UserUpdated(user) => json(&User::public(user)),
+        Event::ReadUpdated { channel_id, message_id, .. } => {
+            json(&InChannel { channel_id: channel_id.0, rest: Read { message_id: message_id.0 } })
+        }
+        Event::Plugin { data, .. } => data.clone(),
+    }
+}
+
+/// What remains in the journal of a deleted message: its shape without its content.
+pub fn scrubbed_message(message: &CoreMessage, deleted_at: patchbay_core::Timestamp) -> String {
+    json(&Message {
+        content: String::new(),
+        has_attachments: false,
+        files: Vec::new(),
+        mentions: Vec::new(),
+        deleted_at: Some(deleted_at.into()),
+        ..Message::from(message)
+    })
+}

@@ -1,0 +1,106 @@
+//! The gateway's frames: `{type, seq?, id?, data}`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// A frame from a client. `data` is parsed once the type is known.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientFrame {
+    /// What it wants.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A string or a number, given back in the answer.
+    pub id: Option<Value>,
+    /// Depends on the type.
+    pub data: Option<Box<RawValue>>,
+}
+
+/// `authenticate`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authenticate {
+    /// An access token.
+    pub token: String,
+}
+
+/// `resume`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// The last `seq` that the client has seen.
+    pub seq: i64,
+    /// Public channels to follow from then on.
+    #[serde(default)]
+    pub subscribe: Vec<i64>,
+}
+
+/// `message.send`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageSend {
+    /// Where.
+    pub channel_id: i64,
+    /// What.
+    #[serde(default)]
+    pub content: String,
+    /// The message to reply to.
+    pub parent_id: Option<i64>,
+    /// Files that the caller has uploaded.
+    #[serde(default)]
+    pub file_ids: Vec<i64>,
+    /// The same as REST's `Idempotency-Key`.
+    pub nonce: Option<String>,
+}
+
+/// `typing`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Typing {
+    /// Where.
+    pub channel_id: i64,
+}
+
+/// `read`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadFrame {
+    /// Where.
+    pub channel_id: i64,
+    /// The newest message that is read.
+    pub message_id: i64,
+}
+
+/// `subscribe`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// Public channels to follow.
+    pub channel_ids: Vec<i64>,
+}
+
+#[derive(Serialize)]
+struct ServerFrame<'a, T: Serialize> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a Value>,
+    data: T,
+}
+
+/// A frame of the server's own.
+pub fn frame(kind: &str, data: impl Serialize) -> String {
+    reply(kind, None, data)
+}
+
+/// A frame that answers a request.
+pub fn reply(kind: &str, id: Option<&Value>, data: impl Serialize) -> String {
+    // String keys and no fallible parts: serialising can't fail.
+    serde_json::to_string(&ServerFrame { kind, id, data }).unwrap_or_default()
+}
+
+/// A journal entry as a frame. `kind` is made of letters, digits, `.`, `_` and `-`, `payload` is JSON: both go
+/// in as they are, so that an event is serialised once however many hear of it.
+pub fn event_frame(kind: &str, seq: i64, payload: &str) -> String {
+    format!(r#"{{"type":"{kind}","seq":{seq},"data":{payload}}}"#)
+}

@@ -1,0 +1,35 @@
+//! Errors: `application/problem+json` (RFC 9457).
+
+use serde::Serialize;
+
+/// The body of every error answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Always `about:blank`: `code` is what programs look at.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The status's phrase.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable snake_case.
+    pub code: String,
+    /// A sentence for people.
+    pub detail: String,
+    /// The same as the `X-Request-Id` header.
+    pub request_id: String,
+    /// What is wrong with which field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Its path, e.g. `member_ids[2]` or `password.new`; a query parameter's name.
+    pub field: String,
+    /// Stable snake_case.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}

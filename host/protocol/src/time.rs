@@ -1,0 +1,38 @@
+//! Times as text.
+
+use patchbay_core::Timestamp;
+use serde::{Serialize, Serializer};
+
+/// RFC 3339, UTC, with milliseconds: `2026-01-31T12:00:00.000Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Timestamp);
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = jiff::Timestamp::from_millisecond(self.0.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        write!(f, "{time:.3}")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl From<Timestamp> for Time {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn always_milliseconds() {
+        assert_eq!(Time(Timestamp(0)).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Time(Timestamp(1_767_225_600_005)).to_string(), "2026-01-01T00:00:00.005Z");
+    }
+}
