@@ -1,1 +1,241 @@
+//! The plugin host: WebAssembly components, their limits and their capabilities.
+//!
+//! Owns: loading, running and replacing plugins. Must not: see the HTTP server or the database; everything a
+//! plugin reaches goes through the narrow traits in [`capabilities`], which the embedder implements.
 
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use patchbay_core::{Actor, MessageId};
+use tokio::sync::{Semaphore, mpsc};
+
+mod bindings;
+mod cache;
+mod call;
+pub mod capabilities;
+mod decorate;
+mod engine;
+mod error;
+mod inspect;
+pub mod limits;
+mod load;
+mod manifest;
+mod pack;
+mod permits;
+mod registry;
+mod response;
+mod state;
+
+pub use decorate::Decorations;
+pub use engine::wasmtime_config;
+pub use error::{CallError, HostError, HostErrorKind, LoadError, RuntimeError};
+pub use inspect::{Inspection, MANIFEST_SECTION};
+pub use limits::{Budget, Limits};
+pub use load::{Grants, Plugin};
+pub use manifest::{Auth, Manifest, ManifestError, Route};
+pub use pack::{PackError, pack};
+pub use registry::{Routed, RoutedCall};
+
+use call::{Call, Context};
+use permits::Permits;
+use registry::Registry;
+
+/// What the embedder does for plugins. Anything that implements the traits of all capabilities is one.
+pub trait Host:
+    capabilities::log::Log
+    + capabilities::kv::Kv
+    + capabilities::reactions::Reactions
+    + capabilities::messages::Messages
+    + capabilities::channels::Channels
+    + capabilities::users::Users
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<T> Host for T where
+    T: capabilities::log::Log
+        + capabilities::kv::Kv
+        + capabilities::reactions::Reactions
+        + capabilities::messages::Messages
+        + capabilities::channels::Channels
+        + capabilities::users::Users
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// How a runtime is set up.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// Where compiled plugins are kept. Made if missing; must be writable by the host alone.
+    pub cache_dir: PathBuf,
+    /// The limits of each plugin.
+    pub limits: Limits,
+    /// Most calls of all plugins at once; a call waits for its turn as long as [`Limits::queue_wait`].
+    pub max_concurrent_calls: u32,
+}
+
+impl RuntimeConfig {
+    /// The defaults, with that cache.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            cache_dir: cache_dir.into(),
+            limits: Limits::default(),
+            max_concurrent_calls: limits::CONCURRENT_CALLS,
+        }
+    }
+}
+
+/// A request on its way to a plugin.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: http::Method,
+    /// The path as requested, percent-encoding kept, without the query.
+    pub path: String,
+    /// The query's pairs in order, percent-decoded.
+    pub query: Vec<(String, String)>,
+    /// Headers with lower-case names; the embedder leaves out `authorization` and `cookie`.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// The body of a plugin's answer.
+#[derive(Debug)]
+pub enum PluginBody {
+    /// All of it.
+    Whole(Bytes),
+    /// Chunk by chunk; an error is the last one and means that the answer broke off.
+    Stream(mpsc::Receiver<Result<Bytes, CallError>>),
+}
+
+/// Loads, runs and replaces plugins.
+pub struct Runtime {
+    context: Arc<Context>,
+    cache: cache::Cache,
+    registry: Registry,
+    permits: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl Runtime {
+    /// Sets up the engine, its pool and the cache. Reserves address space (about 1 TiB), not memory.
+    ///
+    /// # Errors
+    /// If the cache directory can't be made or this machine can't run the engine.
+    pub fn new(config: RuntimeConfig, host: Arc<dyn Host>) -> Result<Self, RuntimeError> {
+        let engine = engine::Engine::new(config.max_concurrent_calls)
+            .map_err(|error| RuntimeError::Engine(format!("{error:#}")))?;
+        let mut limits = config.limits;
+        limits.memory_bytes = limits.memory_bytes.min(limits::POOL_MEMORY_BYTES);
+        Ok(Self {
+            context: Arc::new(Context { engine, host }),
+            cache: cache::Cache::open(config.cache_dir)?,
+            registry: Registry::default(),
+            permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
+            limits,
+        })
+    }
+
+    /// Reads a component's manifest and imports without compiling or running anything.
+    ///
+    /// # Errors
+    /// See [`LoadError`]: `too_large`, `not_a_component`, `malformed_component`, `manifest_missing`,
+    /// `manifest_invalid`, `import_unknown`, `capability_undeclared`.
+    pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
+        inspect::inspect(bytes)
+    }
+
+    /// Makes a component ready to be called: checked against `grants`, compiled (or taken from the cache),
+    /// linked with what was granted, and instantiated once under its limits. Not active yet.
+    ///
+    /// # Errors
+    /// See [`LoadError`]. Nothing that is active is touched.
+    pub async fn prepare(&self, bytes: Bytes, grants: &Grants) -> Result<Arc<Plugin>, LoadError> {
+        let inspection = load::admit(&bytes, grants)?;
+        let engine = self.context.engine.wasmtime();
+        let component = load::compile(engine, &self.cache, &inspection.digest, bytes, &self.limits).await?;
+        let pre = load::link(&component, &inspection.wanted, grants)?;
+        let (http, decorator) = load::exports(&pre, &inspection)?;
+        let limits = self.limits.clone();
+        let permits = Permits::new(
+            limits.concurrent_calls,
+            Arc::clone(&self.permits),
+            limits.waiting_calls,
+            limits.queue_wait,
+        );
+        let name = Arc::from(inspection.manifest.name.as_str());
+        let Inspection { manifest, digest, .. } = inspection;
+        let plugin = Arc::new(Plugin { manifest, digest, name, limits, permits, pre, http, decorator });
+        self.try_once(&plugin).await?;
+        Ok(plugin)
+    }
+
+    /// Instantiates a plugin without calling it: whatever fails for every call, fails here.
+    async fn try_once(&self, plugin: &Plugin) -> Result<(), LoadError> {
+        let budget = plugin.limits.http;
+        let start = Call::start(&self.context, plugin, budget.cpu, None);
+        let mut call = tokio::time::timeout(budget.wall, start)
+            .await
+            .map_err(|_| LoadError::StartFailed("it takes too long".to_owned()))?
+            .map_err(|error| load::start_failed(&error))?;
+        let mismatch = |error: wasmtime::Error| LoadError::ExportMismatch(format!("{error:#}"));
+        if let Some(export) = &plugin.http {
+            export.load(&mut call.store, &call.instance).map_err(mismatch)?;
+        }
+        if let Some(export) = &plugin.decorator {
+            export.load(&mut call.store, &call.instance).map_err(mismatch)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a plugin the active version of its name, in one step: every request after this goes to it, those
+    /// before it end in the version they began in.
+    ///
+    /// # Errors
+    /// `route_conflict` if another active plugin answers one of its routes. Nothing has changed then.
+    pub fn activate(&self, plugin: Arc<Plugin>) -> Result<(), LoadError> {
+        self.registry.activate(plugin)
+    }
+
+    /// Takes a plugin out; calls under way end in peace. Whether there was one of that name.
+    pub fn deactivate(&self, name: &str) -> bool {
+        self.registry.deactivate(name)
+    }
+
+    /// The active plugins, by name.
+    pub fn active(&self) -> Vec<Arc<Plugin>> {
+        self.registry.active()
+    }
+
+    /// Finds the plugin for a request. `path` is as requested, without the query; a trailing slash is ignored.
+    pub fn route(&self, method: &http::Method, path: &str) -> Routed {
+        self.registry.route(method, path)
+    }
+
+    /// Lets a plugin answer a request. `caller` must be there if the route's `auth` is `Required`; whether it
+    /// is, the embedder checks.
+    ///
+    /// Dropping the future ends the call.
+    ///
+    /// # Errors
+    /// See [`CallError`]. Once the answer streams, failures are its last chunk.
+    pub async fn call_http(
+        &self,
+        call: RoutedCall,
+        request: HttpRequest,
+        caller: Option<Actor>,
+    ) -> Result<http::Response<PluginBody>, CallError> {
+        call::http(Arc::clone(&self.context), call, request, caller).await
+    }
+
+    /// Asks every active plugin that decorates messages what it adds to these, all at the same time and each
+    /// within its budget. `ids` are messages that `viewer` can read.
+    pub async fn decorate(&self, viewer: &Actor, ids: &[MessageId]) -> Decorations {
+        decorate::decorate(&self.context, self.registry.active(), viewer, ids).await
+    }
+}

@@ -1,0 +1,139 @@
+//! Compiled code, kept across starts.
+//!
+//! Owns: a directory that only this host writes, and the one compiler that runs at a time. Must not: be given
+//! a path that others can write to; what lies there is run as machine code.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Mutex, oneshot};
+use wasmtime::component::Component;
+
+use crate::{LoadError, RuntimeError};
+
+/// The directory.
+pub(crate) struct Cache {
+    directory: PathBuf,
+    /// Two cores compile one component at a time; a queue would make the first wait for all of them.
+    compiler: Mutex<()>,
+}
+
+impl Cache {
+    pub(crate) fn open(directory: PathBuf) -> Result<Self, RuntimeError> {
+        let path = directory.display().to_string();
+        create_private(&directory).map_err(|source| RuntimeError::Cache { path, source })?;
+        Ok(Self { directory, compiler: Mutex::new(()) })
+    }
+
+    /// The compiled component: from the cache if this engine made it before, else compiled on a thread of its
+    /// own at low priority.
+    pub(crate) async fn component(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &str,
+        bytes: Bytes,
+    ) -> Result<Component, LoadError> {
+        let path = self.directory.join(file_name(engine, digest));
+        let _one_at_a_time = self.compiler.lock().await;
+        let engine = engine.clone();
+        on_background_thread(move || load_or_compile(&engine, &path, &bytes)).await
+    }
+}
+
+#[cfg(unix)]
+fn create_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn create_private(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)
+}
+
+fn file_name(engine: &wasmtime::Engine, digest: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}.cwasm", hasher.finish())
+}
+
+async fn on_background_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let (tell, told) = oneshot::channel();
+    let thread = thread::Builder::new().name("plugin-compiler".to_owned()).spawn(move || {
+        // On Linux this is the thread's own priority; elsewhere there is none to set. Serving goes first.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(10);
+        // Nobody listens if the load was cancelled.
+        let _ = tell.send(work());
+    });
+    thread.map_err(|error| LoadError::CompileFailed(format!("no thread to compile on: {error}")))?;
+    told.await.unwrap_or_else(|_| Err(LoadError::CompileFailed("the compiler panicked".to_owned())))
+}
+
+fn load_or_compile(engine: &wasmtime::Engine, path: &Path, bytes: &[u8]) -> Result<Component, LoadError> {
+    if let Some(component) = load(engine, path) {
+        return Ok(component);
+    }
+    let compiled = engine.precompile_component(bytes).map_err(|error| explain(bytes, &error))?;
+    // A cache that can't be written costs time at the next start, not this load.
+    if let Err(error) = store(path, &compiled) {
+        tracing::warn!(path = %path.display(), %error, "compiled plugin not cached");
+    }
+    deserialize(engine, &compiled).map_err(|error| LoadError::ResourcesExceeded(format!("{error:#}")))
+}
+
+/// The compiler refuses what is invalid and what it can't do alike; the validator tells which it was.
+fn explain(bytes: &[u8], error: &wasmtime::Error) -> LoadError {
+    match wasmparser::Validator::new().validate_all(bytes) {
+        Err(invalid) => LoadError::Malformed(invalid.to_string()),
+        Ok(_) => LoadError::CompileFailed(format!("{error:#}")),
+    }
+}
+
+/// What was compiled before; none if there is nothing, or if it is not what was written.
+fn load(engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
+    let file = fs::read(path).ok()?;
+    let (digest, compiled) = file.split_at_checked(DIGEST_BYTES)?;
+    if digest != Sha256::digest(compiled).as_slice() {
+        tracing::warn!(path = %path.display(), "damaged file in the plugin cache, compiling again");
+        return None;
+    }
+    deserialize(engine, compiled).ok()
+}
+
+const DIGEST_BYTES: usize = 32;
+
+fn store(path: &Path, compiled: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let draft = directory.join(format!(".{}-{:?}", std::process::id(), thread::current().id()));
+    let write = || {
+        let mut file = fs::File::create(&draft)?;
+        file.write_all(&Sha256::digest(compiled))?;
+        file.write_all(compiled)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
+    })
+}
+
+fn deserialize(engine: &wasmtime::Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `compiled` was made by `precompile_component` of an engine with the same compatibility hash: it
+    // comes from there just now, or from a file in a directory of mode 0700 that only this host writes, under
+    // a name that contains that hash, and its own digest has been checked.
+    #[allow(unsafe_code)]
+    unsafe {
+        Component::deserialize(engine, compiled)
+    }
+}

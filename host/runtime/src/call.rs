@@ -1,0 +1,207 @@
+//! One call of a plugin: permit, fresh instance, deadlines, and what became of it.
+//!
+//! Owns: the life of a call. Must not: choose the plugin, or log; who asked for the call does both.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use patchbay_core::Actor;
+use tokio::sync::oneshot;
+use wasmtime::{
+    Store, Trap, UpdateDeadline, WasmBacktrace,
+    component::{Instance, Resource},
+};
+
+use crate::{
+    CallError, Host, HttpRequest, PluginBody, RoutedCall,
+    bindings::wit::http_types,
+    capabilities::log::LogLevel,
+    engine::{Engine, Running},
+    limits::{Budget, Exceeded},
+    load::Plugin,
+    permits::Permit,
+    response::{ChunkSender, Finished, Head, Response, Streaming},
+    state::{CallState, CpuBudget},
+};
+
+/// What calls share.
+pub(crate) struct Context {
+    pub(crate) engine: Engine,
+    pub(crate) host: Arc<dyn Host>,
+}
+
+/// A store with an instance of a plugin in it. Torn down before `_permit` is given back, so that there is
+/// always a slot in the pool for a permit.
+pub(crate) struct Call {
+    pub(crate) store: Store<CallState>,
+    pub(crate) instance: Instance,
+    _running: Running,
+    _permit: Option<Permit>,
+}
+
+impl Call {
+    pub(crate) async fn start(
+        context: &Context,
+        plugin: &Plugin,
+        cpu: Duration,
+        permit: Option<Permit>,
+    ) -> wasmtime::Result<Self> {
+        let running = context.engine.running();
+        let (host, name) = (Arc::clone(&context.host), Arc::clone(&plugin.name));
+        let state = CallState::new(host, name, &plugin.limits, CpuBudget::new(cpu));
+        let mut store = Store::new(context.engine.wasmtime(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(plugin.limits.host_call_bytes);
+        store.set_max_component_handles(plugin.limits.handles);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().cpu.tick()?;
+            // Others run meanwhile; and the timeout around the call is looked at.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        let instance = plugin.pre.instantiate_async(&mut store).await?;
+        Ok(Self { store, instance, _running: running, _permit: permit })
+    }
+
+    /// The end of a call: what the log left out is said in it.
+    pub(crate) fn finish(&mut self) {
+        let state = self.store.data();
+        let dropped = state.log.dropped();
+        if dropped > 0 {
+            let line = format!("{dropped} more lines of this call were left out");
+            state.host.write(&state.plugin, LogLevel::Warn, &line);
+        }
+    }
+}
+
+type Outcome = Result<Option<(Head, Bytes)>, CallError>;
+type Guest = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Calls a plugin's `http.handle`.
+pub(crate) async fn http(
+    context: Arc<Context>,
+    routed: RoutedCall,
+    request: HttpRequest,
+    caller: Option<Actor>,
+) -> Result<http::Response<PluginBody>, CallError> {
+    let permit = routed.plugin.permits.acquire().await?;
+    let limits = &routed.plugin.limits;
+    let (wall, stream_wall) = (limits.http.wall, limits.stream_wall);
+    let (tell, on_stream) = oneshot::channel();
+    let mut guest: Guest = Box::pin(run_http(context, routed, request, caller, permit, tell));
+    tokio::select! {
+        biased;
+        outcome = &mut guest => match outcome? {
+            Some((head, body)) => Ok(respond(head, PluginBody::Whole(body))),
+            None => Err(CallError::ClientGone("the stream ended before it was taken")),
+        },
+        Ok(Streaming { head, chunks, sender }) = on_stream => {
+            tokio::spawn(stream(guest, sender, stream_wall));
+            Ok(respond(head, PluginBody::Stream(chunks)))
+        }
+        () = tokio::time::sleep(wall) => Err(CallError::TimedOut),
+    }
+}
+
+/// Sees a streaming call through. Its reader learns of a failure as the last chunk.
+async fn stream(guest: Guest, sender: ChunkSender, wall: Duration) {
+    let outcome = tokio::time::timeout(wall, guest).await.unwrap_or(Err(CallError::TimedOut));
+    if let Err(error) = outcome {
+        // The reader may be gone, which may be the very error.
+        let _ = sender.send_timeout(Err(error), Duration::from_secs(1)).await;
+    }
+}
+
+fn respond(head: Head, body: PluginBody) -> http::Response<PluginBody> {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+async fn run_http(
+    context: Arc<Context>,
+    routed: RoutedCall,
+    request: HttpRequest,
+    caller: Option<Actor>,
+    permit: Permit,
+    tell: oneshot::Sender<Streaming>,
+) -> Outcome {
+    let plugin = &routed.plugin;
+    let Some(export) = &plugin.http else {
+        return Err(CallError::InvalidResponse("the plugin has no export http".to_owned()));
+    };
+    let mut call = Call::start(&context, plugin, plugin.limits.http.cpu, Some(permit)).await?;
+    let guest = export.load(&mut call.store, &call.instance)?;
+    let state = call.store.data_mut();
+    let caller = caller.map(|actor| state.table.push(actor)).transpose().map_err(wasmtime::Error::new)?;
+    let response = state.table.push(Response::new(&plugin.limits, tell)).map_err(wasmtime::Error::new)?;
+    let request = http_types::Request {
+        method: request.method.to_string(),
+        path: request.path,
+        route: routed.route,
+        params: routed.params,
+        query: request.query,
+        headers: request.headers,
+        body: request.body.into(),
+    };
+    let lent = Resource::new_borrow(response.rep());
+    let answered = guest.patchbay_plugin_http().call_handle(&mut call.store, &request, caller, lent).await;
+    call.finish();
+    answered?.map_err(|error| CallError::Refused(error.into()))?;
+    let response = call.store.data_mut().table.delete(response).map_err(wasmtime::Error::new)?;
+    match response.finish().await? {
+        Finished::Whole(head, body) => Ok(Some((head, body))),
+        Finished::Streamed => Ok(None),
+    }
+}
+
+/// Runs `work` for at most `budget.wall`.
+pub(crate) async fn within<T>(
+    budget: Budget,
+    work: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    tokio::time::timeout(budget.wall, work).await.unwrap_or(Err(CallError::TimedOut))
+}
+
+impl From<Exceeded> for CallError {
+    fn from(exceeded: Exceeded) -> Self {
+        match exceeded {
+            Exceeded::Cpu => Self::CpuExceeded,
+            Exceeded::Memory => Self::MemoryExceeded,
+            Exceeded::HostData | Exceeded::HostCalls | Exceeded::Response => {
+                Self::LimitExceeded(exceeded.to_string())
+            }
+            Exceeded::Stalled => Self::ClientGone("the client does not take the answer"),
+            Exceeded::ClientGone => Self::ClientGone("the client is gone"),
+        }
+    }
+}
+
+impl From<wasmtime::Error> for CallError {
+    fn from(error: wasmtime::Error) -> Self {
+        if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+            return (*exceeded).into();
+        }
+        if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            return Self::Busy { retry_after: Duration::from_secs(1) };
+        }
+        let message = match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => return Self::CpuExceeded,
+            Some(trap) => trap.to_string(),
+            None => error.root_cause().to_string(),
+        };
+        let frames = error.downcast_ref::<WasmBacktrace>().map_or_else(Vec::new, frame_names);
+        Self::Trapped { message, frames }
+    }
+}
+
+/// The innermost functions of a guest, by name.
+fn frame_names(backtrace: &WasmBacktrace) -> Vec<String> {
+    const SHOWN: usize = 12;
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => name.chars().take(120).collect(),
+        None => format!("function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().take(SHOWN).map(name).collect()
+}

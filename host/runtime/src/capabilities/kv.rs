@@ -1,0 +1,314 @@
+//! `kv`: a plugin's own durable state.
+
+use async_trait::async_trait;
+use patchbay_core::{Actor, ChannelId, MessageId};
+use wasmtime::component::{Linker, Resource};
+
+use super::check_limit;
+use crate::{
+    HostError, HostErrorKind,
+    bindings::wit::{kv as wit, types},
+    state::{CallState, Own, id_in, own},
+};
+
+const MAX_KEY_BYTES: usize = 512;
+const MAX_VALUE_BYTES: usize = 64 << 10;
+const MAX_KEYS: usize = 256;
+const MAX_SCAN: u32 = 1_000;
+const MAX_CHANGES: usize = 256;
+const MAX_EVENTS: usize = 64;
+const MAX_EVENT_BYTES: usize = 16 << 10;
+const MAX_KIND_BYTES: usize = 64;
+
+/// A key and its value.
+pub type KvEntry = (String, Vec<u8>);
+
+/// One step of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KvChange {
+    /// Write a value.
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// If set, the entry goes when that message goes.
+        message: Option<MessageId>,
+    },
+    /// Remove a key, if it is there.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Fail the whole commit with `Conflict` unless the key has this value (none: does not exist).
+    Expect {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Option<Vec<u8>>,
+    },
+}
+
+/// A journal entry of the plugin's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginEvent {
+    /// 1 to 64 of `a-z 0-9 _ .`.
+    pub kind: String,
+    /// Where.
+    pub channel: ChannelId,
+    /// A JSON object of up to 16 KiB, checked.
+    pub json: String,
+}
+
+/// The embedder's store, one key space per plugin. Sizes and numbers have been checked against `wit/kv.wit`.
+#[async_trait]
+pub trait Kv {
+    /// The value of a key.
+    async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, HostError>;
+    /// The values of keys, in the order asked.
+    async fn get_many(&self, plugin: &str, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, HostError>;
+    /// Entries whose keys start with `prefix` and come after `after`, by the bytes of their keys.
+    async fn scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<KvEntry>, HostError>;
+    /// Writes a value.
+    async fn set(&self, plugin: &str, key: &str, value: Vec<u8>) -> Result<(), HostError>;
+    /// Removes a key; whether it was there.
+    async fn delete(&self, plugin: &str, key: &str) -> Result<bool, HostError>;
+    /// Writes `value` (none: removes the key) if the key has `expected` (none: does not exist); whether it did.
+    async fn compare_and_swap(
+        &self,
+        plugin: &str,
+        key: &str,
+        expected: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+    ) -> Result<bool, HostError>;
+    /// All changes and events in one transaction, or none.
+    async fn commit(
+        &self,
+        plugin: &str,
+        actor: &Actor,
+        changes: Vec<KvChange>,
+        events: Vec<PluginEvent>,
+    ) -> Result<(), HostError>;
+}
+
+pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<_, Own>(linker, own)
+}
+
+fn invalid(detail: impl Into<String>) -> HostError {
+    HostError::new(HostErrorKind::Invalid, detail)
+}
+
+fn check_key(key: &str) -> Result<(), HostError> {
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) {
+        Ok(())
+    } else {
+        Err(invalid(format!("a key has 1 to {MAX_KEY_BYTES} bytes")))
+    }
+}
+
+fn check_value(value: &[u8]) -> Result<(), HostError> {
+    if value.len() <= MAX_VALUE_BYTES {
+        Ok(())
+    } else {
+        let detail = format!("a value has at most {MAX_VALUE_BYTES} bytes");
+        Err(HostError::new(HostErrorKind::LimitExceeded, detail))
+    }
+}
+
+fn check_keys(keys: &[String]) -> Result<(), HostError> {
+    if keys.len() > MAX_KEYS {
+        return Err(invalid(format!("at most {MAX_KEYS} keys at once")));
+    }
+    keys.iter().try_for_each(|key| check_key(key))
+}
+
+fn check_event(event: &wit::Event) -> Result<(), HostError> {
+    let kind = &event.kind;
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
+    if !(1..=MAX_KIND_BYTES).contains(&kind.len()) || !kind.chars().all(valid) {
+        return Err(invalid(format!("an event's kind is 1 to {MAX_KIND_BYTES} of a-z 0-9 _ .")));
+    }
+    if event.json.len() > MAX_EVENT_BYTES {
+        return Err(HostError::new(
+            HostErrorKind::LimitExceeded,
+            format!("an event has at most {MAX_EVENT_BYTES} bytes"),
+        ));
+    }
+    let object: Result<std::collections::BTreeMap<String, serde::de::IgnoredAny>, _> =
+        serde_json::from_str(&event.json);
+    object.map(|_| ()).map_err(|_| invalid("an event is a JSON object"))
+}
+
+fn check_commit(changes: &[wit::Change], events: &[wit::Event]) -> Result<(), HostError> {
+    if changes.len() > MAX_CHANGES || events.len() > MAX_EVENTS {
+        return Err(invalid(format!("at most {MAX_CHANGES} changes and {MAX_EVENTS} events at once")));
+    }
+    for change in changes {
+        match change {
+            wit::Change::Put(put) => check_key(&put.key).and_then(|()| check_value(&put.value))?,
+            wit::Change::Delete(key) => check_key(key)?,
+            wit::Change::Expect(expectation) => {
+                check_key(&expectation.key)?;
+                check_value(expectation.value.as_deref().unwrap_or_default())?;
+            }
+        }
+    }
+    events.iter().try_for_each(check_event)
+}
+
+fn change_size(change: &wit::Change) -> usize {
+    match change {
+        wit::Change::Put(put) => put.key.len() + put.value.len(),
+        wit::Change::Delete(key) => key.len(),
+        wit::Change::Expect(expected) => expected.key.len() + expected.value.as_ref().map_or(0, Vec::len),
+    }
+}
+
+impl From<wit::Change> for KvChange {
+    fn from(change: wit::Change) -> Self {
+        match change {
+            wit::Change::Put(wit::Put { key, value, message }) => {
+                Self::Put { key, value, message: message.map(|id| MessageId(id_in(id))) }
+            }
+            wit::Change::Delete(key) => Self::Delete { key },
+            wit::Change::Expect(wit::Expectation { key, value }) => Self::Expect { key, value },
+        }
+    }
+}
+
+impl From<wit::Event> for PluginEvent {
+    fn from(event: wit::Event) -> Self {
+        Self { kind: event.kind, channel: ChannelId(id_in(event.channel)), json: event.json }
+    }
+}
+
+type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
+
+impl wit::Host for CallState {
+    async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        self.charge_call(key.len())?;
+        if let Err(error) = check_key(&key) {
+            return Ok(Err(error.into()));
+        }
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let value = self.wait(Kv::get(&*host, &plugin, &key)).await;
+        self.charge_bytes(value.iter().flatten().map(Vec::len).sum())?;
+        Ok(value.map_err(types::Error::from))
+    }
+
+    async fn get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<Vec<u8>>>> {
+        self.charge_call(keys.iter().map(String::len).sum())?;
+        if let Err(error) = check_keys(&keys) {
+            return Ok(Err(error.into()));
+        }
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let values = self.wait(Kv::get_many(&*host, &plugin, &keys)).await;
+        self.charge_bytes(values.iter().flatten().flatten().map(Vec::len).sum())?;
+        Ok(values.map_err(types::Error::from))
+    }
+
+    async fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Answer<Vec<wit::Entry>> {
+        self.charge_call(prefix.len() + after.as_ref().map_or(0, String::len))?;
+        let limit = match check_limit(limit, MAX_SCAN) {
+            Ok(limit) => limit,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let found = self.wait(Kv::scan(&*host, &plugin, &prefix, after.as_deref(), limit)).await;
+        self.charge_bytes(found.iter().flatten().map(|(key, value)| key.len() + value.len()).sum())?;
+        let entry = |(key, value)| wit::Entry { key, value };
+        Ok(found.map(|list| list.into_iter().map(entry).collect()).map_err(types::Error::from))
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>) -> Answer<()> {
+        self.charge_call(key.len() + value.len())?;
+        if let Err(error) = check_key(&key).and_then(|()| check_value(&value)) {
+            return Ok(Err(error.into()));
+        }
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let done = self.wait(Kv::set(&*host, &plugin, &key, value)).await;
+        Ok(done.map_err(types::Error::from))
+    }
+
+    async fn delete(&mut self, key: String) -> Answer<bool> {
+        self.charge_call(key.len())?;
+        if let Err(error) = check_key(&key) {
+            return Ok(Err(error.into()));
+        }
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let done = self.wait(Kv::delete(&*host, &plugin, &key)).await;
+        Ok(done.map_err(types::Error::from))
+    }
+
+    async fn compare_and_swap(
+        &mut self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+    ) -> Answer<bool> {
+        let sizes = expected.iter().chain(&value).map(Vec::len).sum::<usize>();
+        self.charge_call(key.len() + sizes)?;
+        let checked =
+            check_key(&key).and_then(|()| expected.iter().chain(&value).try_for_each(|v| check_value(v)));
+        if let Err(error) = checked {
+            return Ok(Err(error.into()));
+        }
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let done = self.wait(Kv::compare_and_swap(&*host, &plugin, &key, expected, value)).await;
+        Ok(done.map_err(types::Error::from))
+    }
+
+    async fn commit(
+        &mut self,
+        actor: Resource<Actor>,
+        changes: Vec<wit::Change>,
+        events: Vec<wit::Event>,
+    ) -> Answer<()> {
+        let size = changes.iter().map(change_size).sum::<usize>();
+        self.charge_call(
+            size + events.iter().map(|event| event.kind.len() + event.json.len()).sum::<usize>(),
+        )?;
+        if let Err(error) = check_commit(&changes, &events) {
+            return Ok(Err(error.into()));
+        }
+        let (host, plugin, actor) = (self.host.clone(), self.plugin.clone(), self.actor(&actor)?);
+        let changes = changes.into_iter().map(Into::into).collect();
+        let events = events.into_iter().map(Into::into).collect();
+        let done = self.wait(Kv::commit(&*host, &plugin, &actor, changes, events)).await;
+        Ok(done.map_err(types::Error::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_checked() {
+        let event = |kind: &str, json: &str| {
+            check_event(&wit::Event { kind: kind.to_owned(), channel: 1, json: json.to_owned() })
+                .map_err(|error| error.kind)
+        };
+        assert_eq!(event("poll.closed_2", r#"{"a": [1]}"#), Ok(()));
+        for (kind, json) in [("", "{}"), ("A", "{}"), ("a b", "{}"), ("a", "[]"), ("a", "{"), ("a", "1")] {
+            assert_eq!(event(kind, json), Err(HostErrorKind::Invalid), "{kind} {json}");
+        }
+        let long = format!("{{\"a\": \"{}\"}}", "x".repeat(MAX_EVENT_BYTES));
+        assert_eq!(event("a", &long), Err(HostErrorKind::LimitExceeded));
+    }
+
+    #[test]
+    fn keys_and_values_are_bounded() {
+        assert!(check_key("").is_err() && check_key(&"k".repeat(513)).is_err());
+        assert!(check_key(&"k".repeat(512)).is_ok());
+        assert!(check_value(&[0; 64 << 10]).is_ok() && check_value(&[0; (64 << 10) + 1]).is_err());
+        assert!(check_keys(&vec!["k".to_owned(); 257]).is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! What the host keeps for one call of a plugin: whom it acts for, what it has used up, its answer.
+//!
+//! Owns: the data of a store and the budgets that host functions draw on. Must not: hold anything that
+//! outlives the call.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use patchbay_core::Actor;
+use wasmtime::component::{Linker, Resource, ResourceTable};
+
+use crate::{
+    Host, HostError, HostErrorKind,
+    bindings::wit::types,
+    capabilities::log::LogBudget,
+    limits::{Exceeded, Limits, MemoryLimiter, TICK},
+};
+
+/// The data of a store.
+pub(crate) struct CallState {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) table: ResourceTable,
+    pub(crate) memory: MemoryLimiter,
+    pub(crate) cpu: CpuBudget,
+    pub(crate) log: LogBudget,
+    bytes_left: usize,
+    calls_left: u32,
+}
+
+/// Counts the ticks during which the guest ran.
+#[derive(Debug)]
+pub(crate) struct CpuBudget {
+    ticks_left: u64,
+    waited: bool,
+}
+
+impl CpuBudget {
+    pub(crate) fn new(cpu: std::time::Duration) -> Self {
+        let ticks = cpu.as_nanos().div_ceil(TICK.as_nanos().max(1));
+        Self { ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX), waited: false }
+    }
+
+    /// The guest was seen running after a tick.
+    pub(crate) fn tick(&mut self) -> Result<(), Exceeded> {
+        // The tick fell into a time in which the guest waited for the host.
+        if std::mem::take(&mut self.waited) {
+            return Ok(());
+        }
+        self.ticks_left = self.ticks_left.checked_sub(1).ok_or(Exceeded::Cpu)?;
+        Ok(())
+    }
+
+    /// The guest waited for the host for so long. Shorter waits can't have hidden a tick of their own, and
+    /// forgiving them would let a guest compute for nothing between two quick calls.
+    pub(crate) fn waited(&mut self, since: Instant) {
+        self.waited |= since.elapsed() >= TICK;
+    }
+}
+
+impl CallState {
+    pub(crate) fn new(host: Arc<dyn Host>, plugin: Arc<str>, limits: &Limits, cpu: CpuBudget) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        Self {
+            host,
+            plugin,
+            table,
+            memory: MemoryLimiter::new(limits.memory_bytes),
+            cpu,
+            log: LogBudget::default(),
+            bytes_left: limits.host_total_bytes,
+            calls_left: limits.host_calls,
+        }
+    }
+
+    /// Counts one call of a host function that brought `bytes` with it.
+    pub(crate) fn charge_call(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.calls_left = self.calls_left.checked_sub(1).ok_or(Exceeded::HostCalls)?;
+        self.charge_bytes(bytes)
+    }
+
+    /// Counts bytes that a host function hands out.
+    pub(crate) fn charge_bytes(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(Exceeded::HostData)?;
+        Ok(())
+    }
+
+    /// The actor behind a handle.
+    pub(crate) fn actor(&self, handle: &Resource<Actor>) -> wasmtime::Result<Actor> {
+        Ok(self.table.get(handle)?.clone())
+    }
+
+    /// Waits for the host without its costing the guest CPU time.
+    pub(crate) async fn wait<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let since = Instant::now();
+        let value = work.await;
+        self.cpu.waited(since);
+        value
+    }
+}
+
+impl types::HostActor for CallState {
+    fn user_id(&mut self, actor: Resource<Actor>) -> wasmtime::Result<Option<types::UserId>> {
+        self.charge_call(0)?;
+        Ok(self.table.get(&actor)?.user_id().map(|id| id_out(id.0)))
+    }
+
+    fn is_bot(&mut self, actor: Resource<Actor>) -> wasmtime::Result<bool> {
+        self.charge_call(0)?;
+        Ok(matches!(self.table.get(&actor)?, Actor::User { is_bot: true, .. }))
+    }
+
+    fn is_superuser(&mut self, actor: Resource<Actor>) -> wasmtime::Result<bool> {
+        self.charge_call(0)?;
+        Ok(self.table.get(&actor)?.is_superuser())
+    }
+
+    fn drop(&mut self, actor: Resource<Actor>) -> wasmtime::Result<()> {
+        // Guests hold borrows only, so this is never reached; answering for it costs nothing.
+        self.table.delete(actor)?;
+        Ok(())
+    }
+}
+
+impl types::Host for CallState {}
+
+/// What an interface's generated `add_to_linker` needs: the state itself is the host.
+pub(crate) type Own = wasmtime::component::HasSelf<CallState>;
+
+pub(crate) fn own(state: &mut CallState) -> &mut CallState {
+    state
+}
+
+/// Links what every component may import without a grant.
+pub(crate) fn link_free(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, Own>(linker, own)?;
+    crate::bindings::wit::http_types::add_to_linker::<_, Own>(linker, own)
+}
+
+/// An id on its way to a guest. Ids of the host are never negative.
+pub(crate) fn id_out(id: i64) -> u64 {
+    u64::try_from(id).unwrap_or_default()
+}
+
+/// An id that a guest gave. What is too large for an id is the largest, which names nothing.
+pub(crate) fn id_in(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// A count on its way to a guest, cut to what fits.
+pub(crate) fn count_out(count: i64) -> u32 {
+    u32::try_from(count.max(0)).unwrap_or(u32::MAX)
+}
+
+impl From<HostError> for types::Error {
+    fn from(HostError { kind, detail }: HostError) -> Self {
+        match kind {
+            HostErrorKind::NotFound => Self::NotFound(detail),
+            HostErrorKind::Forbidden => Self::Forbidden(detail),
+            HostErrorKind::Invalid => Self::Invalid(detail),
+            HostErrorKind::Conflict => Self::Conflict(detail),
+            HostErrorKind::LimitExceeded => Self::LimitExceeded(detail),
+            HostErrorKind::Unavailable => Self::Unavailable(detail),
+            // The host has logged why; the plugin's author is not its operator.
+            HostErrorKind::Internal => Self::Internal("the host failed".to_owned()),
+        }
+    }
+}
+
+impl From<types::Error> for HostError {
+    fn from(error: types::Error) -> Self {
+        let (kind, detail) = match error {
+            types::Error::NotFound(detail) => (HostErrorKind::NotFound, detail),
+            types::Error::Forbidden(detail) => (HostErrorKind::Forbidden, detail),
+            types::Error::Invalid(detail) => (HostErrorKind::Invalid, detail),
+            types::Error::Conflict(detail) => (HostErrorKind::Conflict, detail),
+            types::Error::LimitExceeded(detail) => (HostErrorKind::LimitExceeded, detail),
+            types::Error::Unavailable(detail) => (HostErrorKind::Unavailable, detail),
+            types::Error::Internal(detail) | types::Error::Other(detail) => (HostErrorKind::Internal, detail),
+        };
+        Self { kind, detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_budget_is_used_up_by_ticks() {
+        let mut cpu = CpuBudget::new(Duration::from_millis(3));
+        assert_eq!([cpu.tick(), cpu.tick(), cpu.tick()], [Ok(()); 3]);
+        assert_eq!(cpu.tick(), Err(Exceeded::Cpu));
+    }
+
+    #[test]
+    fn waiting_for_the_host_costs_no_cpu_but_a_quick_call_does() {
+        let mut cpu = CpuBudget::new(Duration::from_millis(1));
+        cpu.waited(Instant::now() - TICK * 5);
+        assert_eq!(cpu.tick(), Ok(()), "the tick fell into the wait");
+        cpu.waited(Instant::now() + TICK);
+        assert_eq!(cpu.tick(), Ok(()), "the one tick of the budget");
+        assert_eq!(cpu.tick(), Err(Exceeded::Cpu));
+    }
+
+    #[test]
+    fn ids_that_are_too_large_name_nothing() {
+        assert_eq!(id_in(u64::MAX), i64::MAX);
+        assert_eq!((id_in(7), id_out(7), id_out(-1), count_out(1 << 40)), (7, 7, 0, u32::MAX));
+    }
+}
