@@ -1,1 +1,127 @@
-fn main() {}
+//! `cargo xtask`: what cargo alone doesn't do for Patchbay.
+//!
+//! Owns: building the plugins and the order in which things are built, run, tested and measured. Must not:
+//! need more than the standard library, so that it starts at once on a fresh checkout.
+#![allow(clippy::print_stderr, reason = "a tool for people at a terminal")]
+
+mod compiler;
+mod guests;
+mod process;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use process::{Failed, cargo, run, step};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  plugins              build plugins/* into target/plugins, tests/guests into target/test-guests
+  run [--release] [-- ARGS]
+                       build the plugins and the server, then `patchbay serve ARGS`
+  test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner
+  bench [NAME] [ARGS]  build the plugins, then run a benchmark, or all of them
+";
+
+/// The places that everything here refers to.
+pub struct Tree {
+    /// The checkout.
+    pub root: PathBuf,
+    /// Cargo's target directory.
+    pub target: PathBuf,
+}
+
+impl Tree {
+    fn find() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+        // This program lies in TARGET/debug.
+        let target = std::env::current_exe().ok().and_then(|exe| Some(exe.ancestors().nth(2)?.to_owned()));
+        Self { root: root.to_owned(), target: target.unwrap_or_else(|| root.join("target")) }
+    }
+
+    /// The server, built with the `dev` profile.
+    pub fn patchbay(&self) -> PathBuf {
+        self.target.join("debug").join(format!("patchbay{}", std::env::consts::EXE_SUFFIX))
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<OsString> = args.collect();
+    let tree = Tree::find();
+    let done = match command.to_str() {
+        Some("plugins") if rest.is_empty() => guests::build(&tree),
+        Some("run") => serve(&tree, rest),
+        Some("test") => test(&tree, &rest),
+        Some("bench") => bench(&tree, &rest),
+        Some("help" | "--help" | "-h") => {
+            eprint!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(),
+    }
+}
+
+/// With the `dev` profile unless asked: who tries Patchbay for the first time wants to see it soon, and the
+/// release build takes several times as long. What matters for speed is optimised in both (SQLite, password
+/// hashing, the compiler for plugins).
+fn serve(tree: &Tree, mut rest: Vec<OsString>) -> Result<(), Failed> {
+    let release = rest.first().is_some_and(|arg| arg == "--release");
+    if release {
+        rest.remove(0);
+    }
+    if rest.first().is_some_and(|arg| arg == "--") {
+        rest.remove(0);
+    }
+    guests::build(tree)?;
+    step("building the server");
+    let mut build = cargo(tree);
+    build.args(["run", "--package", "patchbay"]);
+    if release {
+        build.arg("--release");
+    }
+    run(build.args(["--", "serve"]).args(rest))
+}
+
+fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
+    guests::build(tree)?;
+    step("building the server");
+    run(cargo(tree).args(["build", "--package", "patchbay"]))?;
+    step("running the tests");
+    let mut runner = cargo(tree);
+    if has_nextest(tree) {
+        run(runner.args(["nextest", "run", "--workspace"]).args(rest))?;
+    } else {
+        // Everything but documentation, which comes next in either case.
+        run(runner.args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]).args(rest))?;
+    }
+    if rest.is_empty() {
+        step("running the examples in the documentation");
+        run(cargo(tree).args(["test", "--workspace", "--doc", "--quiet"]))?;
+    }
+    Ok(())
+}
+
+fn has_nextest(tree: &Tree) -> bool {
+    process::succeeds(cargo(tree).args(["nextest", "--version"]))
+}
+
+fn bench(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
+    guests::build(tree)?;
+    step("building the benchmarks");
+    let mut bench: Command = cargo(tree);
+    bench.args(["run", "--release", "--package", "patchbay-bench", "--"]).args(rest);
+    // A captured backtrace would be measured with every error.
+    run(bench.env("RUST_LIB_BACKTRACE", "0"))
+}
