@@ -44,7 +44,7 @@ pub use bindings::imports::patchbay::plugin::types::{Actor, ChannelId, Error, Me
 pub use bindings::imports::patchbay::plugin::users;
 
 pub use bindings::decorator_plugin::exports::patchbay::plugin::decorator::Decoration;
-pub use serde_json::{Value, json};
+pub use serde_json::{Value, from_slice, json};
 
 /// A plugin that answers the routes of its manifest.
 pub trait Http {
