@@ -68,7 +68,7 @@ impl Compiler {
             cargo.args(["-Zbuild-std=std,panic_abort"]);
             cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
             cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-            flags.push("-Clinker-flavor=wasm-lld".to_owned());
+            flags.push("-Clinker-flavor=wasm-ld".to_owned());
         }
         // Goes before RUSTFLAGS, which are for the host. 0x1f separates (cargo's environment variables).
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
