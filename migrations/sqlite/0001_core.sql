@@ -203,3 +203,21 @@ CREATE TABLE plugin_kv (
     PRIMARY KEY (plugin, key)
 ) WITHOUT ROWID;
 CREATE INDEX plugin_kv_by_message ON plugin_kv (message_id) WHERE message_id IS NOT NULL;
+
+-- What each plugin keeps, so that its limit costs no scan. Kept by triggers, which cascades fire too.
+CREATE TABLE plugin_kv_usage (
+    plugin TEXT   PRIMARY KEY,
+    bytes  BIGINT NOT NULL
+);
+CREATE TRIGGER plugin_kv_inserted AFTER INSERT ON plugin_kv BEGIN
+    INSERT INTO plugin_kv_usage (plugin, bytes)
+    VALUES (NEW.plugin, length(CAST(NEW.key AS BLOB)) + length(NEW.value))
+    ON CONFLICT (plugin) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER plugin_kv_updated AFTER UPDATE OF value ON plugin_kv BEGIN
+    UPDATE plugin_kv_usage SET bytes = bytes + length(NEW.value) - length(OLD.value) WHERE plugin = NEW.plugin;
+END;
+CREATE TRIGGER plugin_kv_deleted AFTER DELETE ON plugin_kv BEGIN
+    UPDATE plugin_kv_usage SET bytes = bytes - length(CAST(OLD.key AS BLOB)) - length(OLD.value)
+    WHERE plugin = OLD.plugin;
+END;

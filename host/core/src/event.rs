@@ -34,7 +34,7 @@ impl Audience {
 pub enum Event {
     /// A message was posted.
     MessageCreated(Message),
-    /// A message was edited, its thread grew or shrank, or it became a tombstone.
+    /// A message was edited.
     MessageUpdated(Message),
     /// A message is gone.
     MessageDeleted {
@@ -44,6 +44,8 @@ pub enum Event {
         channel_id: ChannelId,
         /// The thread it belonged to.
         parent_id: Option<MessageId>,
+        /// Its empty place stays, because it has replies.
+        is_tombstone: bool,
         /// When.
         deleted_at: Timestamp,
     },

@@ -18,6 +18,7 @@ struct Deleted {
     id: i64,
     channel_id: i64,
     parent_id: Option<i64>,
+    is_tombstone: bool,
     deleted_at: Time,
 }
 
@@ -45,10 +46,11 @@ fn json(value: &impl Serialize) -> String {
 pub fn event_data(event: &Event) -> String {
     match event {
         Event::MessageCreated(message) | Event::MessageUpdated(message) => json(&Message::from(message)),
-        Event::MessageDeleted { id, channel_id, parent_id, deleted_at } => json(&Deleted {
+        Event::MessageDeleted { id, channel_id, parent_id, is_tombstone, deleted_at } => json(&Deleted {
             id: id.0,
             channel_id: channel_id.0,
             parent_id: parent_id.map(|id| id.0),
+            is_tombstone: *is_tombstone,
             deleted_at: (*deleted_at).into(),
         }),
         Event::ChannelCreated(channel) | Event::ChannelUpdated(channel) => json(&Channel::from(channel)),

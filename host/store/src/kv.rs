@@ -58,17 +58,15 @@ impl Conn {
         Ok(rows.into_iter().take_while(|(key, _)| key.starts_with(prefix)).collect())
     }
 
-    /// How many entries a plugin has, and how many bytes of keys and values.
-    pub async fn kv_size(&mut self, plugin: &str) -> Result<(i64, i64), StoreError> {
-        Ok(on!(self, |c| {
-            sqlx::query_as::<_, (i64, i64)>(
-                "SELECT count(*), coalesce(sum(length(key) + length(value)), 0)
-                 FROM plugin_kv WHERE plugin = $1",
-            )
-            .bind(plugin)
-            .fetch_one(c)
-            .await?
-        }))
+    /// How many bytes of keys and values a plugin keeps.
+    pub async fn kv_bytes(&mut self, plugin: &str) -> Result<i64, StoreError> {
+        let bytes = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("SELECT bytes FROM plugin_kv_usage WHERE plugin = $1")
+                .bind(plugin)
+                .fetch_optional(c)
+                .await?
+        });
+        Ok(bytes.unwrap_or(0))
     }
 
     /// Writes an entry.

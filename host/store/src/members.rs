@@ -164,4 +164,15 @@ impl Conn {
         });
         Ok(ids.into_iter().map(ChannelId).collect())
     }
+
+    /// The members of a channel.
+    pub async fn member_ids(&mut self, channel: ChannelId) -> Result<Vec<UserId>, StoreError> {
+        let ids = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("SELECT user_id FROM channel_members WHERE channel_id = $1")
+                .bind(channel.0)
+                .fetch_all(c)
+                .await?
+        });
+        Ok(ids.into_iter().map(UserId).collect())
+    }
 }

@@ -311,20 +311,13 @@ impl Conn {
     }
 
     /// Changes a root's number of replies by `by`; the new number.
-    pub async fn add_to_reply_count(
-        &mut self,
-        root: MessageId,
-        by: i64,
-        now: Timestamp,
-    ) -> Result<i64, StoreError> {
+    pub async fn add_to_reply_count(&mut self, root: MessageId, by: i64) -> Result<i64, StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_scalar::<_, i64>(
-                "UPDATE messages SET reply_count = reply_count + $2, updated_at = $3 WHERE id = $1
-                 RETURNING reply_count",
+                "UPDATE messages SET reply_count = reply_count + $2 WHERE id = $1 RETURNING reply_count",
             )
             .bind(root.0)
             .bind(by)
-            .bind(now.0)
             .fetch_one(c)
             .await?
         }))

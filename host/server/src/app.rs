@@ -1,0 +1,243 @@
+//! Puts the parts together and serves.
+//!
+//! Owns: start and end of the server. Must not: hold logic of its own.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use patchbay_core::Actor;
+use patchbay_runtime::{Runtime, RuntimeConfig};
+use patchbay_store::{Location, Store};
+use tokio::net::TcpListener;
+
+use crate::{
+    bus::Bus,
+    config::Config,
+    gateway::{Hub, Online},
+    http,
+    ops::{Error, Ops, plugins::{Deployment, State}},
+    plugin_host::PluginHost,
+};
+
+/// How long requests may go on after the server has been told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What every request can reach. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The operations.
+    pub ops: Ops,
+    /// The plugins.
+    pub plugins: Deployment,
+    /// The gateway's hub.
+    pub hub: Hub,
+    /// Who has a socket open.
+    pub online: Online,
+    stopping: Arc<AtomicBool>,
+}
+
+impl App {
+    /// Whether requests should come here.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the server stops or the database does not answer.
+    pub async fn ready(&self) -> Result<(), Error> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("the server is going away".into()));
+        }
+        self.ops.store().read().await?.journal_head().await?;
+        Ok(())
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    /// Not even the runtime starts.
+    pub fn runtime(error: std::io::Error) -> Self {
+        Self::new("async runtime", error)
+    }
+
+    fn new(what: &str, error: impl std::fmt::Display) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+/// Brings the database up to date.
+///
+/// # Errors
+/// If it can't be opened or migrated.
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
+    store.close().await;
+    Ok(())
+}
+
+/// Where the database is.
+fn database(config: &Config) -> Location {
+    match &config.database.url {
+        Some(url) => Location::Sqlite(url.0.clone()),
+        None => Location::Sqlite(config.server.data_dir.join("patchbay.db")),
+    }
+}
+
+/// Makes the data directory, for the eyes of its owner only.
+///
+/// # Errors
+/// If it can't be made.
+pub fn make_data_dir(config: &Config) -> Result<(), StartError> {
+    let path = &config.server.data_dir;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|error| StartError::new(&path.display().to_string(), error))
+}
+
+/// Holds the data directory for as long as the file is open: two servers on one would not see each other's
+/// sessions end.
+fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
+    let path = config.server.data_dir.join("lock");
+    let failed = |error: &dyn std::fmt::Display| StartError::new(&path.display().to_string(), error);
+    let file = std::fs::File::create(&path).map_err(|error| failed(&error))?;
+    file.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => failed(&"another server uses this data directory"),
+        std::fs::TryLockError::Error(error) => failed(&error),
+    })?;
+    Ok(file)
+}
+
+/// Starts the server, prints where it is, and serves until it is told to stop.
+///
+/// # Errors
+/// If anything that it can't do without is missing or broken.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    make_data_dir(&config)?;
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .map_err(|error| StartError::new(&format!("can't listen on {}", config.server.listen), error))?;
+    let address = listener.local_addr().map_err(|error| StartError::new("listening", error))?;
+    let _lock = lock_data_dir(&config)?;
+    let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
+    let (bus, signals) = Bus::new();
+    let ops = Ops::start(store.clone(), bus, &config).await.map_err(|e| StartError::new("start", e))?;
+    let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
+    let host = Arc::new(PluginHost(ops.clone()));
+    let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
+    let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
+    let bundled = config.plugins.bundled_dir.clone().or_else(bundled_dir);
+    plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
+    let online = Online::default();
+    let app = App {
+        hub: Hub::start(ops.clone(), online.clone(), signals),
+        config: Arc::new(config),
+        ops,
+        plugins,
+        online,
+        stopping: Arc::default(),
+    };
+    announce(&app, address).await;
+    let tidying = tokio::spawn(app.ops.clone().keep_tidy());
+    run(app, listener).await?;
+    tidying.abort();
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let service = http::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let mut listening = stopped.clone();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        let _ = listening.wait_for(|stop| *stop).await;
+    });
+    let mut serving = tokio::spawn(server.into_future());
+    tokio::select! {
+        ended = &mut serving => {
+            return Err(StartError(format!("the listener ended: {ended:?}")));
+        }
+        () = told_to_stop() => {}
+    }
+    tracing::info!("stopping: connections are told to resume elsewhere");
+    app.stopping.store(true, Ordering::Relaxed);
+    stop.send_replace(true);
+    app.hub.close_all().await;
+    if tokio::time::timeout(DRAIN, &mut serving).await.is_err() {
+        tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
+        serving.abort();
+    }
+    Ok(())
+}
+
+async fn told_to_stop() {
+    let terminated = async {
+        #[cfg(unix)]
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM can't be handled");
+                std::future::pending::<()>().await;
+            }
+        }
+        #[cfg(not(unix))]
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+/// `plugins` beside the program, or one level above it as in a build directory.
+fn bundled_dir() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let beside = program.parent()?.join("plugins");
+    let above = program.parent()?.parent().map(|parent| parent.join("plugins"));
+    [Some(beside), above].into_iter().flatten().find(|path| path.is_dir())
+}
+
+/// Says on standard output what runs where.
+#[allow(clippy::print_stdout)] // For the person who started it; the log goes to standard error.
+async fn announce(app: &App, address: SocketAddr) {
+    println!("Patchbay {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("  data       {}", absolute(&app.config.server.data_dir).display());
+    for plugin in app.plugins.list(&Actor::System).await.unwrap_or_default() {
+        let granted: Vec<_> = plugin.grants.capabilities.iter().map(String::as_str).collect();
+        let state = match &plugin.state {
+            State::Active => "active".to_owned(),
+            State::Disabled => "disabled".to_owned(),
+            State::PendingGrants(reason) | State::Failed(reason) => format!("NOT ACTIVE: {reason}"),
+        };
+        println!(
+            "  plugin     {} {} ({state}; granted: {})",
+            plugin.row.name,
+            plugin.manifest.version,
+            granted.join(", ")
+        );
+    }
+    if let Some(token) = app.ops.bootstrap_token() {
+        println!("  first user registers from this machine, or with \"bootstrap_token\": \"{token}\"");
+    }
+    for name in &app.config.without_effect {
+        tracing::warn!("{name} is set and has no effect in this version");
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

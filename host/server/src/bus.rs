@@ -1,0 +1,49 @@
+//! Signals between the parts of the server that are not kept: what is lost with the process was worth nothing
+//! afterwards. In-process; the seam for a broker between nodes.
+//!
+//! Owns: the queue. Must not: carry anything that the journal carries.
+
+use patchbay_core::{ChannelId, SessionId, UserId};
+use tokio::sync::mpsc;
+
+/// Signals that wait. Typing is dropped when they are many; the end of a session waits for its place.
+const QUEUE: usize = 4096;
+
+/// Something that concerns open sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A session has ended: its sockets must close.
+    SessionEnded(SessionId),
+    /// Somebody is typing.
+    Typing {
+        /// Where.
+        channel_id: ChannelId,
+        /// Who.
+        user_id: UserId,
+    },
+}
+
+/// The sending side. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    signals: mpsc::Sender<Signal>,
+}
+
+impl Bus {
+    /// A bus and the end that the gateway listens on.
+    pub fn new() -> (Self, mpsc::Receiver<Signal>) {
+        let (signals, listener) = mpsc::channel(QUEUE);
+        (Self { signals }, listener)
+    }
+
+    /// Sends a signal that must arrive.
+    pub async fn send(&self, signal: Signal) {
+        // The listener is gone only when the gateway is, and with it every socket.
+        let _ = self.signals.send(signal).await;
+    }
+
+    /// Sends a signal that may be lost when there are too many.
+    pub fn send_lossy(&self, signal: Signal) {
+        let _ = self.signals.try_send(signal);
+    }
+}

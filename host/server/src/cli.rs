@@ -1,0 +1,211 @@
+//! The command line.
+//!
+//! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    app,
+    config::{self, Config, Flags, LogFormat},
+};
+
+/// A team-chat backend that is extended by WebAssembly components.
+#[derive(Parser)]
+#[command(name = "patchbay", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(Settings),
+    /// Bring the database up to date and stop.
+    Migrate(Settings),
+    /// Check the settings and stop.
+    CheckConfig(Settings),
+    /// Print every setting with its value, its meaning and where the value came from.
+    Config(Settings),
+    /// Work with plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Make an installable component: wrap a core module if it is one, and add its manifest.
+    Pack {
+        /// A core module built with wit-bindgen, or a component.
+        input: PathBuf,
+        /// The manifest.
+        #[arg(long, default_value = "plugin.toml")]
+        manifest: PathBuf,
+        /// Where to write the component.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Settings {
+    /// The file to read [default: patchbay.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// server.data_dir: where the data is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// server.listen: address and port.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Any setting, e.g. --set auth.registration=closed.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl Settings {
+    fn flags(&self) -> Result<Flags, String> {
+        let mut flags = Flags { file: self.config.clone(), values: Vec::new() };
+        for setting in &self.set {
+            let (name, value) =
+                setting.split_once('=').ok_or_else(|| format!("--set {setting}: expected NAME=VALUE"))?;
+            flags.values.push((name.to_owned(), value.to_owned(), "--set".to_owned()));
+        }
+        if let Some(dir) = &self.data_dir {
+            let dir = dir.display().to_string();
+            flags.values.push(("server.data_dir".to_owned(), dir, "--data-dir".to_owned()));
+        }
+        if let Some(listen) = &self.listen {
+            flags.values.push(("server.listen".to_owned(), listen.to_string(), "--listen".to_owned()));
+        }
+        Ok(flags)
+    }
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(settings) => with_config(&settings, |config, _| {
+            start_log(&config.log);
+            block_on(app::serve(config))
+        }),
+        Command::Migrate(settings) => with_config(&settings, |config, _| {
+            start_log(&config.log);
+            block_on(migrate(config))
+        }),
+        Command::CheckConfig(settings) => with_config(&settings, |config, _| {
+            for name in &config.without_effect {
+                say(&format!("note: {name} has no effect in this version"));
+            }
+            say("the settings are valid");
+            Ok(())
+        }),
+        Command::Config(settings) => with_config(&settings, |_, values| {
+            print_settings(&values);
+            Ok(())
+        }),
+        Command::Plugin(PluginCommand::Pack { input, manifest, out }) => {
+            match pack(&input, &manifest, &out) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            }
+        }
+    }
+}
+
+fn with_config(
+    settings: &Settings,
+    act: impl FnOnce(Config, config::Values) -> Result<(), app::StartError>,
+) -> ExitCode {
+    let flags = match settings.flags() {
+        Ok(flags) => flags,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(2);
+        }
+    };
+    match Config::load(&flags) {
+        Ok((config, values)) => match act(config, values) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        },
+        Err(faults) => {
+            for fault in faults {
+                complain(&fault.to_string());
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn block_on(
+    future: impl Future<Output = Result<(), app::StartError>>,
+) -> Result<(), app::StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(app::StartError::runtime)?
+        .block_on(future)
+}
+
+async fn migrate(config: Config) -> Result<(), app::StartError> {
+    app::make_data_dir(&config)?;
+    app::migrate(&config).await?;
+    say("the database is up to date");
+    Ok(())
+}
+
+fn start_log(log: &config::Log) {
+    let filter = tracing_subscriber::EnvFilter::new(&log.filter);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
+
+fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String> {
+    let wasm = std::fs::read(input).map_err(|error| format!("{}: {error}", input.display()))?;
+    let toml = std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let packed = patchbay_runtime::pack(&wasm, &toml).map_err(|error| error.to_string())?;
+    std::fs::write(out, packed).map_err(|error| format!("{}: {error}", out.display()))
+}
+
+fn print_settings(values: &config::Values) {
+    for setting in config::settings() {
+        let (value, origin) = values.shown(&setting);
+        let value = if is_secret(setting.name) && !value.is_empty() { "***".to_owned() } else { value };
+        say(&format!("{} = {value:?}", setting.name));
+        say(&format!("   {}", setting.meaning.trim()));
+        say(&format!("    {}; from {origin}", setting.allowed));
+    }
+    for (name, value, origin) in values.shown_plugins() {
+        say(&format!("{name} = {value:?}"));
+        say(&format!("    from {origin}"));
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    name.ends_with("_key") || name == "database.url" || name == "voice.turn"
+}
+
+fn fail(error: &str) -> ExitCode {
+    complain(error);
+    ExitCode::FAILURE
+}
+
+#[allow(clippy::print_stdout)] // A command line program's output.
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[allow(clippy::print_stderr)] // A command line program's complaints.
+fn complain(text: &str) {
+    eprintln!("patchbay: {text}");
+}

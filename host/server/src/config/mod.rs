@@ -1,0 +1,127 @@
+//! Settings: one struct per subsystem, each in its own file, filled from flags, `PATCHBAY_*` variables,
+//! `patchbay.toml` and defaults, in that order. Every value knows where it came from.
+//!
+//! Owns: names, defaults, bounds and meaning of the settings. Must not: act on them.
+
+mod auth;
+mod cors;
+mod database;
+mod journal;
+mod limits;
+mod log;
+mod plugins;
+mod reserved;
+mod server;
+mod source;
+mod value;
+
+pub use auth::{Auth, Registration};
+pub use cors::Cors;
+pub use database::Database;
+pub use journal::Journal;
+pub use limits::Limits;
+pub use log::{Log, LogFormat};
+pub use plugins::{Declared, Plugins};
+pub use server::Server;
+pub use source::{Fault, Flags, Values};
+
+use source::Setting;
+
+/// All settings of a deployment.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `server.*`
+    pub server: Server,
+    /// `database.*`
+    pub database: Database,
+    /// `auth.*`
+    pub auth: Auth,
+    /// `journal.*`
+    pub journal: Journal,
+    /// `limits.*`
+    pub limits: Limits,
+    /// `log.*`
+    pub log: Log,
+    /// `cors.*`
+    pub cors: Cors,
+    /// `plugins.*`
+    pub plugins: Plugins,
+    /// Settings of the contract that were set and that nothing in this version looks at.
+    pub without_effect: Vec<String>,
+}
+
+/// Every setting, in the order in which `patchbay config` prints them.
+pub fn settings() -> Vec<Setting> {
+    [
+        Server::SETTINGS,
+        Database::SETTINGS,
+        Auth::SETTINGS,
+        Journal::SETTINGS,
+        Limits::SETTINGS,
+        Log::SETTINGS,
+        Cors::SETTINGS,
+        Plugins::SETTINGS,
+        reserved::SETTINGS,
+    ]
+    .concat()
+}
+
+impl Config {
+    /// Reads the settings from where the flags say.
+    ///
+    /// # Errors
+    /// Every fault found, not only the first.
+    pub fn load(flags: &Flags) -> Result<(Self, Values), Vec<Fault>> {
+        let (values, mut faults) = Values::gather(flags, &settings());
+        let config = Self {
+            server: Server::from_values(&values, &mut faults),
+            database: Database::from_values(&values, &mut faults),
+            auth: Auth::from_values(&values, &mut faults),
+            journal: Journal::from_values(&values, &mut faults),
+            limits: Limits::from_values(&values, &mut faults),
+            log: Log::from_values(&values, &mut faults),
+            cors: Cors::from_values(&values, &mut faults),
+            plugins: Plugins::from_values(&values, &mut faults),
+            without_effect: values.set_among(reserved::SETTINGS),
+        };
+        if faults.is_empty() { Ok((config, values)) } else { Err(faults) }
+    }
+}
+
+/// Declares a subsystem's settings: the struct, its table for `patchbay config`, and how it is filled. The
+/// doc comment of a field is its meaning; the text after `=` is its default, written as an operator would.
+macro_rules! declare {
+    (
+        $(#[doc = $about:literal])*
+        $section:literal => $name:ident {
+            $( $(#[doc = $meaning:literal])+ $field:ident: $type:ty = $default:literal, )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            $( $(#[doc = $meaning])+ pub $field: $type, )*
+        }
+
+        impl $name {
+            pub(super) const SETTINGS: &'static [$crate::config::source::Setting] = &[
+                $( $crate::config::source::Setting {
+                    name: concat!($section, ".", stringify!($field)),
+                    default: $default,
+                    meaning: concat!($($meaning),+),
+                    allowed: <$type as $crate::config::value::Value>::ALLOWED,
+                }, )*
+            ];
+
+            pub(super) fn from_values(
+                values: &$crate::config::source::Values,
+                faults: &mut Vec<$crate::config::source::Fault>,
+            ) -> Self {
+                Self {
+                    $( $field: values.get(concat!($section, ".", stringify!($field)), $default, faults), )*
+                }
+            }
+        }
+    };
+}
+use declare;

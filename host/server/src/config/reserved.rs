@@ -1,0 +1,24 @@
+//! Names that the API contract promises and that nothing here looks at yet. A deployment's file that sets them
+//! is not refused; the server says at start that they have no effect.
+
+use super::source::Setting;
+
+const fn reserved(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning, allowed: "not used by this version" }
+}
+
+pub(super) const SETTINGS: &[Setting] = &[
+    reserved("server.public_url", "", " The URL by which clients reach the server."),
+    reserved("server.trusted_proxies", "", " Proxies whose X-Forwarded-For is believed."),
+    reserved("files.url", "", " Where files are kept."),
+    reserved("presence.grace", "30s", " How long a user without a socket still counts as online."),
+    reserved("voice.udp_port", "7882", " The UDP port of voice."),
+    reserved("voice.public_ip", "", " The address that voice announces."),
+    reserved("voice.turn", "", " TURN servers."),
+    reserved("ai.base_url", "", " The OpenAI-compatible server."),
+    reserved("ai.api_key", "", " Its key."),
+    reserved("ai.model", "", " The model that answers."),
+    reserved("ai.embedding_model", "", " The model that embeds."),
+    reserved("vectors.url", "", " Where vectors are kept."),
+    reserved("egress.allow_private", "", " Private addresses that outgoing requests may reach."),
+];

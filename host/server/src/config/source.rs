@@ -1,0 +1,227 @@
+//! Where settings come from, and who wins.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::value::Value;
+
+/// A setting that exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// `section.key`.
+    pub name: &'static str,
+    /// Its default, as an operator would write it.
+    pub default: &'static str,
+    /// What it is for.
+    pub meaning: &'static str,
+    /// What it may be.
+    pub allowed: &'static str,
+}
+
+/// What was given on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// The file to read; without it `patchbay.toml` in the working directory, if it is there.
+    pub file: Option<PathBuf>,
+    /// Settings by name, each with the flag it came by.
+    pub values: Vec<(String, String, String)>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file and a line.
+    File(String, usize),
+    /// A variable.
+    Variable(String),
+    /// A flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, line) => write!(f, "{path}:{line}"),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Something wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    origin: Option<Origin>,
+    message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Some(origin) => write!(f, "{origin}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// The keys that each `plugins.NAME` can have beside the settings that have fixed names.
+pub(super) const PLUGIN_KEYS: [&str; 4] = ["source", "enabled", "grants", "routes"];
+
+/// What has been set, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    set: BTreeMap<String, (String, Origin)>,
+}
+
+impl Values {
+    /// Gathers what is set, the weakest source first, and the faults of unknown names and unreadable files.
+    pub(super) fn gather(flags: &Flags, settings: &[Setting]) -> (Self, Vec<Fault>) {
+        let mut values = Self::default();
+        let mut faults = Vec::new();
+        values.read_file(flags, &mut faults);
+        #[allow(clippy::disallowed_methods)] // This is the one place that reads the environment.
+        for (variable, text) in std::env::vars() {
+            if let Some(name) = setting_of_variable(&variable) {
+                values.set.insert(name, (text, Origin::Variable(variable)));
+            }
+        }
+        for (name, text, flag) in &flags.values {
+            values.set.insert(name.clone(), (text.clone(), Origin::Flag(flag.clone())));
+        }
+        for (name, (_, origin)) in &values.set {
+            if let Some(message) = unknown(name, settings) {
+                faults.push(Fault { origin: Some(origin.clone()), message });
+            }
+        }
+        (values, faults)
+    }
+
+    fn read_file(&mut self, flags: &Flags, faults: &mut Vec<Fault>) {
+        let path = flags.file.clone().unwrap_or_else(|| "patchbay.toml".into());
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if flags.file.is_none() && error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let message = format!("{}: {error}", path.display());
+                faults.push(Fault { origin: None, message });
+                return;
+            }
+        };
+        let line = |offset: usize| 1 + text.get(..offset).unwrap_or_default().matches('\n').count();
+        let file = path.display().to_string();
+        match DeTable::parse(&text) {
+            Ok(table) => flatten("", table.get_ref(), &mut |name, text, offset| {
+                self.set.insert(name, (text, Origin::File(file.clone(), line(offset))));
+            }),
+            Err(error) => {
+                let at = line(error.span().map_or(0, |span| span.start));
+                faults.push(Fault {
+                    origin: Some(Origin::File(file, at)),
+                    message: error.message().to_owned(),
+                });
+            }
+        }
+    }
+
+    /// The value of a setting; a fault and a placeholder if its text is wrong.
+    pub(super) fn get<T: Value>(&self, name: &str, default: &str, faults: &mut Vec<Fault>) -> T {
+        let (text, origin) = match self.set.get(name) {
+            Some((text, origin)) => (text.as_str(), Some(origin.clone())),
+            None => (default, None),
+        };
+        T::parse(text).unwrap_or_else(|wrong| {
+            faults.push(Fault { origin, message: format!("{name}: {wrong}") });
+            T::placeholder()
+        })
+    }
+
+    /// The names among these that are set.
+    pub(super) fn set_among(&self, settings: &[Setting]) -> Vec<String> {
+        settings.iter().map(|s| s.name).filter(|name| self.set.contains_key(*name)).map(str::to_owned).collect()
+    }
+
+    /// What is set for plugins: plugin, key, and the setting's full name.
+    pub(super) fn of_plugins(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.set.keys().filter_map(|name| plugin_setting(name).map(|(plugin, key)| (plugin, key, name.as_str())))
+    }
+
+    /// The text of a setting and where it came from, for `patchbay config`.
+    pub fn shown(&self, setting: &Setting) -> (String, String) {
+        match self.set.get(setting.name) {
+            Some((text, origin)) => (text.clone(), origin.to_string()),
+            None => (setting.default.to_owned(), "default".to_owned()),
+        }
+    }
+
+    /// Plugins' settings, for `patchbay config`: name, text, where it came from.
+    pub fn shown_plugins(&self) -> Vec<(String, String, String)> {
+        self.of_plugins()
+            .filter_map(|(_, _, name)| {
+                let (text, origin) = self.set.get(name)?;
+                Some((name.to_owned(), text.clone(), origin.to_string()))
+            })
+            .collect()
+    }
+}
+
+/// `PATCHBAY_SERVER__DATA_DIR` is `server.data_dir`; variables without the double underscore in the middle are
+/// settings that don't exist.
+fn setting_of_variable(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix("PATCHBAY_")?;
+    Some(name.to_lowercase().replace("__", "."))
+}
+
+fn plugin_setting(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("plugins.")?.split_once('.')
+}
+
+/// What is wrong with a name, if it isn't a setting's.
+fn unknown(name: &str, settings: &[Setting]) -> Option<String> {
+    if settings.iter().any(|s| s.name == name) {
+        return None;
+    }
+    if let Some((_, key)) = plugin_setting(name) {
+        return if PLUGIN_KEYS.contains(&key) {
+            None
+        } else {
+            Some(format!("{name}: unknown setting; a plugin has {}", PLUGIN_KEYS.join(", ")))
+        };
+    }
+    let section = name.split_once('.').map_or(name, |(section, _)| section);
+    let siblings: Vec<_> =
+        settings.iter().filter_map(|s| s.name.strip_prefix(section)?.strip_prefix('.')).collect();
+    if siblings.is_empty() {
+        let mut sections: Vec<_> = settings.iter().filter_map(|s| s.name.split('.').next()).collect();
+        sections.dedup();
+        Some(format!("{name}: unknown setting; the sections are {}", sections.join(", ")))
+    } else {
+        Some(format!("{name}: unknown setting; [{section}] has {}", siblings.join(", ")))
+    }
+}
+
+/// Calls `found` with the full name, text and offset of every value below a table.
+fn flatten(prefix: &str, table: &DeTable<'_>, found: &mut dyn FnMut(String, String, usize)) {
+    for (key, value) in table.iter() {
+        let name =
+            if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+        match value.get_ref() {
+            DeValue::Table(inner) => flatten(&name, inner, found),
+            other => found(name, text_of(other), key.span().start),
+        }
+    }
+}
+
+fn text_of(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(items) => {
+            items.iter().map(|item| text_of(item.get_ref())).collect::<Vec<_>>().join(",")
+        }
+        DeValue::Table(_) => "{…}".to_owned(),
+    }
+}

@@ -1,0 +1,51 @@
+//! The gateway: sockets that hear of what they may see, in order, without a gap.
+//!
+//! `session` is one connection as a pure state machine; `socket` drives it; `hub` reads the journal and routes
+//! each event to the connections that may see it.
+//!
+//! Owns: delivery. Must not: write anything or decide who may do what; requests go to `ops` like REST's.
+
+mod hub;
+mod online;
+mod session;
+mod socket;
+
+use axum::{
+    extract::{State, ws::WebSocketUpgrade},
+    response::Response,
+};
+use http::HeaderMap;
+
+use crate::{
+    app::App,
+    http::{Failure, bearer},
+};
+
+pub use hub::Hub;
+pub use online::Online;
+
+/// Largest frame from a client, in bytes.
+const MAX_FRAME: usize = 64 * 1024;
+/// What is read from a socket at once. The library's 128 KiB would be most of an idle connection's memory.
+const READ_BUFFER: usize = 4 * 1024;
+/// What may wait unsent inside a socket before writing fails: a few of the largest messages.
+const MAX_WRITE_BUFFER: usize = 1024 * 1024;
+
+/// `/ws/chat`. A bearer token on the upgrade authenticates at once; without one the first frame has to.
+pub async fn chat(
+    State(app): State<App>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Failure> {
+    let caller = match bearer(&headers) {
+        Some(token) => Some(app.ops.authenticate(token).await?),
+        None => None,
+    };
+    Ok(upgrade
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .on_upgrade(move |socket| socket::drive(app, socket, caller)))
+}

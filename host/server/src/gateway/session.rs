@@ -1,0 +1,360 @@
+//! One connection as a pure state machine: frames and time in, actions out. No IO, no clock of its own.
+//!
+//! The rule it keeps: `seq` rises strictly on a connection, and after a resume nothing is missing. Live events
+//! begin at the place in the journal where the connection was registered; they are held back for a moment
+//! after `hello`, so that a client's `resume` can be served first, from what it last saw up to that place.
+
+use std::time::{Duration, Instant};
+
+use patchbay_protocol::{
+    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// How often a client should send something.
+pub const HEARTBEAT: Duration = Duration::from_secs(30);
+/// How long nothing may come from a client: two heartbeats and the time for one to travel.
+const SILENCE: Duration = Duration::from_secs(75);
+/// How long a connection may take to authenticate.
+const AUTHENTICATION: Duration = Duration::from_secs(10);
+/// For how long live events wait for a `resume` after `hello`: a round trip across the world.
+const HOLD: Duration = Duration::from_millis(400);
+/// Frames that a client may send at once, and how many per second in the long run.
+const BURST: f64 = 120.0;
+const PER_SECOND: f64 = 20.0;
+/// Longest id of a frame.
+const MAX_ID_BYTES: usize = 128;
+
+/// Why the server closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// A frame that isn't one.
+    BadFrame = 4400,
+    /// No, wrong or ended authentication.
+    Authentication = 4401,
+    /// Nothing came for too long.
+    HeartbeatMissed = 4408,
+    /// A frame that is too large.
+    TooLarge = 4413,
+    /// Too many frames.
+    TooMany = 4429,
+    /// The server is going away; resume elsewhere.
+    GoingAway = 4503,
+    /// The client reads too slowly; resume.
+    SlowConsumer = 4508,
+}
+
+impl Close {
+    /// What is said with the code.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::BadFrame => "bad frame",
+            Self::Authentication => "authentication",
+            Self::HeartbeatMissed => "heartbeat missed",
+            Self::TooLarge => "frame too large",
+            Self::TooMany => "too many frames",
+            Self::GoingAway => "going away",
+            Self::SlowConsumer => "slow consumer",
+        }
+    }
+}
+
+/// A request, to be answered with its id.
+#[derive(Debug)]
+pub enum Request {
+    /// Keep the connection.
+    Heartbeat,
+    /// Replay what was missed.
+    Resume(Resume),
+    /// Post a message.
+    Send(MessageSend),
+    /// Say that one is typing.
+    Typing(Typing),
+    /// Move the read mark.
+    Read(ReadFrame),
+    /// Follow public channels.
+    Subscribe(Subscribe),
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Check this token, then call [`Session::authenticated`] or close.
+    Authenticate(String),
+    /// Carry out a request and answer it.
+    Carry(Request, Option<Value>),
+    /// Answer that the frame was wrong: code and sentence.
+    Reject(Option<Value>, &'static str, String),
+    /// Close.
+    Close(Close),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nobody yet.
+    Connecting,
+    /// Authenticated; live events wait until then.
+    Holding(Instant),
+    /// Live events flow.
+    Live,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    /// When the connection ends unless something comes.
+    patience: Instant,
+    /// Where live events begin: what comes after this place of the journal arrives by itself.
+    registered: i64,
+    /// The last `seq` that was sent; 0 if none was.
+    sent: i64,
+    /// Frames that may still come at once; none if rates aren't limited.
+    allowance: Option<(f64, Instant)>,
+}
+
+impl Session {
+    /// A connection that has just been made.
+    pub fn new(now: Instant, limits_rates: bool) -> Self {
+        Self {
+            phase: Phase::Connecting,
+            patience: now + AUTHENTICATION,
+            registered: 0,
+            sent: 0,
+            allowance: limits_rates.then_some((BURST, now)),
+        }
+    }
+
+    /// The connection is somebody's, and live events begin after `registered`.
+    pub fn authenticated(&mut self, now: Instant, registered: i64) {
+        self.registered = registered;
+        self.phase = Phase::Holding(now + HOLD);
+        self.patience = now + SILENCE;
+    }
+
+    /// Whether somebody is behind the connection.
+    pub fn is_authenticated(&self) -> bool {
+        !matches!(self.phase, Phase::Connecting)
+    }
+
+    /// Whether live events may be sent.
+    pub fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live)
+    }
+
+    /// When [`Session::tick`] must be called at the latest.
+    pub fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Holding(until) => until.min(self.patience),
+            Phase::Connecting | Phase::Live => self.patience,
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) -> Option<Close> {
+        if let Phase::Holding(until) = self.phase
+            && now >= until
+        {
+            self.phase = Phase::Live;
+        }
+        if now < self.patience {
+            return None;
+        }
+        Some(if self.is_authenticated() { Close::HeartbeatMissed } else { Close::Authentication })
+    }
+
+    /// Something came that is not a frame of ours (a ping, a pong): the client is there.
+    pub fn alive(&mut self, now: Instant) {
+        if self.is_authenticated() {
+            self.patience = now + SILENCE;
+        }
+    }
+
+    /// A text frame came.
+    pub fn frame(&mut self, now: Instant, text: &str) -> Action {
+        self.alive(now);
+        if !self.within_rate(now) {
+            return Action::Close(Close::TooMany);
+        }
+        let Ok(frame) = serde_json::from_str::<ClientFrame>(text) else {
+            return Action::Close(Close::BadFrame);
+        };
+        if !id_is_valid(frame.id.as_ref()) {
+            return Action::Close(Close::BadFrame);
+        }
+        if !self.is_authenticated() {
+            return match (frame.kind.as_str(), data::<Authenticate>(&frame)) {
+                ("authenticate", Ok(authenticate)) => Action::Authenticate(authenticate.token),
+                _ => Action::Close(Close::Authentication),
+            };
+        }
+        let request = match request(&frame) {
+            Ok(request) => request,
+            Err((code, detail)) => return Action::Reject(frame.id, code, detail),
+        };
+        if !matches!(request, Request::Resume(_) | Request::Heartbeat) {
+            // A client that begins to work has nothing to resume.
+            self.phase = Phase::Live;
+        }
+        Action::Carry(request, frame.id)
+    }
+
+    /// From where up to where the journal has to be replayed for a client that has seen `seen`; none if
+    /// continuity can't be proven: it claims what has not happened, what came before has been pruned, or it
+    /// has been sent what comes later.
+    pub fn resume(&mut self, seen: i64, floor: i64) -> Option<(i64, i64)> {
+        self.phase = Phase::Live;
+        let provable = seen >= floor && seen <= self.registered && self.sent <= seen;
+        provable.then_some((seen, self.registered))
+    }
+
+    /// Whether an event of this `seq` may be sent; remembers it as sent. Replay and live events never overlap,
+    /// so this refuses only what would break the rule.
+    pub fn send(&mut self, seq: i64) -> bool {
+        let rises = seq > self.sent;
+        if rises {
+            self.sent = seq;
+        }
+        rises
+    }
+
+    fn within_rate(&mut self, now: Instant) -> bool {
+        let Some((allowance, since)) = &mut self.allowance else { return true };
+        let earned = now.saturating_duration_since(*since).as_secs_f64() * PER_SECOND;
+        *allowance = (*allowance + earned).min(BURST) - 1.0;
+        *since = now;
+        *allowance >= 0.0
+    }
+}
+
+fn id_is_valid(id: Option<&Value>) -> bool {
+    match id {
+        None | Some(Value::Number(_)) => true,
+        Some(Value::String(text)) => text.len() <= MAX_ID_BYTES,
+        Some(_) => false,
+    }
+}
+
+fn data<T: DeserializeOwned>(frame: &ClientFrame) -> Result<T, String> {
+    let text = frame.data.as_ref().map_or("{}", |data| data.get());
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn request(frame: &ClientFrame) -> Result<Request, (&'static str, String)> {
+    let invalid = |detail| ("validation_failed", detail);
+    Ok(match frame.kind.as_str() {
+        "heartbeat" => Request::Heartbeat,
+        "resume" => Request::Resume(data(frame).map_err(invalid)?),
+        "message.send" => Request::Send(data(frame).map_err(invalid)?),
+        "typing" => Request::Typing(data(frame).map_err(invalid)?),
+        "read" => Request::Read(data(frame).map_err(invalid)?),
+        "subscribe" => Request::Subscribe(data(frame).map_err(invalid)?),
+        "authenticate" => return Err(("conflict", "this connection is authenticated".into())),
+        other => return Err(("unknown_type", format!("there is no frame type {other:?}"))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
+    fn open(start: Instant) -> Session {
+        let mut session = Session::new(start, true);
+        let action = session.frame(start, r#"{"type":"authenticate","data":{"token":"t"}}"#);
+        assert!(matches!(action, Action::Authenticate(token) if token == "t"));
+        session.authenticated(start, 100);
+        session
+    }
+
+    #[test]
+    fn who_does_not_authenticate_is_closed() {
+        let start = Instant::now();
+        let mut session = Session::new(start, true);
+        assert_eq!(session.tick(at(start, 9_999)), None);
+        assert_eq!(session.tick(at(start, 10_000)), Some(Close::Authentication));
+        let action = session.frame(start, r#"{"type":"heartbeat"}"#);
+        assert!(matches!(action, Action::Close(Close::Authentication)));
+    }
+
+    #[test]
+    fn silence_ends_a_connection_and_any_frame_keeps_it() {
+        let start = Instant::now();
+        let mut session = open(start);
+        assert_eq!(session.tick(at(start, 74_999)), None);
+        session.frame(at(start, 74_999), r#"{"type":"heartbeat"}"#);
+        assert_eq!(session.tick(at(start, 149_998)), None);
+        assert_eq!(session.tick(at(start, 149_999)), Some(Close::HeartbeatMissed));
+    }
+
+    #[test]
+    fn live_events_wait_a_moment_for_a_resume() {
+        let start = Instant::now();
+        let mut session = open(start);
+        assert!(!session.is_live());
+        assert_eq!(session.deadline(), at(start, 400));
+        session.tick(at(start, 400));
+        assert!(session.is_live());
+
+        let mut session = open(start);
+        session.frame(start, r#"{"type":"heartbeat"}"#);
+        assert!(!session.is_live(), "a heartbeat says nothing about resuming");
+        session.frame(start, r#"{"type":"typing","data":{"channel_id":1}}"#);
+        assert!(session.is_live());
+    }
+
+    #[test]
+    fn a_resume_covers_all_that_was_missed_or_nothing() {
+        let start = Instant::now();
+        assert_eq!(open(start).resume(90, 50), Some((90, 100)));
+        assert_eq!(open(start).resume(100, 50), Some((100, 100)));
+        assert_eq!(open(start).resume(50, 50), Some((50, 100)), "the floor itself has been seen");
+        assert_eq!(open(start).resume(49, 50), None, "pruned");
+        assert_eq!(open(start).resume(101, 50), None, "has not happened");
+        let mut late = open(start);
+        assert!(late.send(101));
+        assert_eq!(late.resume(90, 50), None, "would repeat or go back");
+        assert!(!late.send(101));
+        assert!(late.send(102));
+    }
+
+    #[test]
+    fn floods_are_cut_off() {
+        let start = Instant::now();
+        let mut session = open(start);
+        let flood = |session: &mut Session, now, count| {
+            (0..count).filter(|_| {
+                matches!(session.frame(now, r#"{"type":"heartbeat"}"#), Action::Close(Close::TooMany))
+            }).count()
+        };
+        assert_eq!(flood(&mut session, start, 119), 0);
+        assert_eq!(flood(&mut session, start, 1), 1);
+        let mut patient = open(start);
+        for second in 0..30 {
+            assert_eq!(flood(&mut patient, at(start, second * 1_000), 20), 0);
+        }
+        let mut unlimited = Session::new(start, false);
+        unlimited.authenticated(start, 0);
+        assert_eq!(flood(&mut unlimited, start, 1_000), 0);
+    }
+
+    #[test]
+    fn bad_frames() {
+        let start = Instant::now();
+        for text in ["", "x", "[]", r#"{"data":{}}"#, r#"{"type":"heartbeat","id":{}}"#, r#"{"type":1}"#] {
+            assert!(matches!(open(start).frame(start, text), Action::Close(Close::BadFrame)), "{text}");
+        }
+        for (text, expected) in [
+            (r#"{"type":"nonsense"}"#, "unknown_type"),
+            (r#"{"type":"typing"}"#, "validation_failed"),
+            (r#"{"type":"typing","data":{"channel_id":1,"x":2}}"#, "validation_failed"),
+        ] {
+            let action = open(start).frame(start, text);
+            assert!(matches!(action, Action::Reject(_, code, _) if code == expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Drives one connection: moves frames between the socket, the session and the operations.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::SinkExt;
+use patchbay_core::{ChannelId, FileId, MessageId, Seq};
+use patchbay_protocol::{self as protocol, Resume, event_frame, frame, reply};
+use patchbay_store::Viewer;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    hub::{Delivery, Registered},
+    session::{Action, Close, HEARTBEAT, Request, Session},
+};
+use crate::{
+    app::App,
+    http::Failure,
+    ops::{self, Caller, NewPost},
+};
+
+/// How long a write may take. A client that doesn't read for this long is gone.
+const WRITE: Duration = Duration::from_secs(20);
+/// Entries replayed at once.
+const REPLAY: i64 = 200;
+/// Frames that go out in one write.
+const BATCH: usize = 64;
+
+/// Why the driver stops.
+enum End {
+    /// The server closes.
+    Close(Close),
+    /// The client has left, or can't be reached.
+    Gone,
+}
+
+impl From<axum::Error> for End {
+    fn from(_: axum::Error) -> Self {
+        Self::Gone
+    }
+}
+
+struct Driver {
+    app: App,
+    socket: WebSocket,
+    session: Session,
+    member: Option<Member>,
+}
+
+/// Who is behind the connection.
+struct Member {
+    caller: Caller,
+    hub: Registered,
+    follows: Vec<ChannelId>,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn drive(app: App, socket: WebSocket, caller: Option<Caller>) {
+    let session = Session::new(Instant::now(), app.config.limits.limits_rates());
+    let mut driver = Driver { app, socket, session, member: None };
+    let end = driver.serve(caller).await;
+    if let Some(member) = driver.member.take() {
+        driver.app.hub.unregister(member.hub.id).await;
+    }
+    if let Err(End::Close(why)) = end {
+        let close = CloseFrame { code: why as u16, reason: Utf8Bytes::from_static(why.reason()) };
+        let _ = tokio::time::timeout(WRITE, driver.socket.send(Message::Close(Some(close)))).await;
+        // The client's answer to the close frame ends the connection in an orderly way; it may not come.
+        let farewell = async { while let Some(Ok(_)) = driver.socket.recv().await {} };
+        let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
+    }
+}
+
+impl Driver {
+    async fn serve(&mut self, caller: Option<Caller>) -> Result<(), End> {
+        if let Some(caller) = caller {
+            self.enter(caller).await?;
+        }
+        loop {
+            let deadline = tokio::time::Instant::from_std(self.session.deadline());
+            let is_live = self.session.is_live();
+            let (live, closed) = match &mut self.member {
+                Some(member) => (Some(&mut member.hub.live), Some(&mut member.hub.closed)),
+                None => (None, None),
+            };
+            tokio::select! {
+                biased;
+                why = ended(closed) => return Err(End::Close(why)),
+                () = tokio::time::sleep_until(deadline) => {
+                    if let Some(why) = self.session.tick(Instant::now()) {
+                        return Err(End::Close(why));
+                    }
+                }
+                Some(delivery) = next(live), if is_live => self.send_live(delivery).await?,
+                received = self.socket.recv() => self.receive(received).await?,
+            }
+        }
+    }
+
+    async fn receive(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+        let message = match received {
+            None => return Err(End::Gone),
+            Some(Ok(message)) => message,
+            Some(Err(error)) => {
+                // The library says only in its text that a frame was too large.
+                let text = error.to_string();
+                let too_large = text.contains("too long") || text.contains("too large") || text.contains("too big");
+                return Err(if too_large { End::Close(Close::TooLarge) } else { End::Gone });
+            }
+        };
+        match message {
+            Message::Text(text) => match self.session.frame(Instant::now(), &text) {
+                Action::Authenticate(token) => match self.app.ops.authenticate(&token).await {
+                    Ok(caller) => self.enter(caller).await,
+                    Err(error) => {
+                        self.refuse(None, error).await?;
+                        Err(End::Close(Close::Authentication))
+                    }
+                },
+                Action::Carry(request, id) => self.carry(request, id).await,
+                Action::Reject(id, code, detail) => self.error(id.as_ref(), code, &detail).await,
+                Action::Close(why) => Err(End::Close(why)),
+            },
+            Message::Binary(_) => Err(End::Close(Close::BadFrame)),
+            Message::Ping(_) | Message::Pong(_) => {
+                self.session.alive(Instant::now());
+                Ok(())
+            }
+            Message::Close(_) => Err(End::Gone),
+        }
+    }
+
+    /// Somebody is behind the connection: registers it and says hello.
+    async fn enter(&mut self, caller: Caller) -> Result<(), End> {
+        let user = self.app.ops.user(&caller.actor, caller.user_id).await;
+        let hub = self.app.hub.register(caller.user_id, caller.session_id).await;
+        let (Ok(user), Ok(hub)) = (user, hub) else { return Err(End::Close(Close::GoingAway)) };
+        #[derive(Serialize)]
+        struct Hello {
+            heartbeat_ms: u128,
+            seq: i64,
+            user: protocol::User,
+        }
+        let hello = Hello {
+            heartbeat_ms: HEARTBEAT.as_millis(),
+            seq: hub.seq,
+            user: protocol::User::seen(&user, user.status, true),
+        };
+        self.session.authenticated(Instant::now(), hub.seq);
+        let session = caller.session_id;
+        self.member = Some(Member { caller, hub, follows: Vec::new() });
+        self.text(frame("hello", hello)).await?;
+        // The session may have ended between the check of the token and the registration.
+        if self.app.ops.is_alive(session).await { Ok(()) } else { Err(End::Close(Close::Authentication)) }
+    }
+
+    async fn carry(&mut self, request: Request, id: Option<Value>) -> Result<(), End> {
+        let Some(member) = &self.member else { return Err(End::Close(Close::Authentication)) };
+        let actor = member.caller.actor.clone();
+        let ops = self.app.ops.clone();
+        let done: Result<Value, ops::Error> = match request {
+            Request::Heartbeat => return self.text(reply("heartbeat_ack", id.as_ref(), Empty {})).await,
+            Request::Resume(resume) => return self.resume(resume, id).await,
+            Request::Send(send) => {
+                let new = NewPost {
+                    content: send.content,
+                    parent_id: send.parent_id.map(MessageId),
+                    file_ids: send.file_ids.into_iter().map(FileId).collect(),
+                    key: send.nonce,
+                };
+                ops.post_message(&actor, ChannelId(send.channel_id), new)
+                    .await
+                    .map(|posted| json(&protocol::Message::from(&posted.message)))
+            }
+            Request::Typing(typing) => {
+                ops.typing(&actor, ChannelId(typing.channel_id)).await.map(|()| json(&Empty {}))
+            }
+            Request::Read(read) => {
+                let (channel, message) = (ChannelId(read.channel_id), MessageId(read.message_id));
+                ops.mark_read(&actor, channel, message).await.map(|()| json(&Empty {}))
+            }
+            Request::Subscribe(subscribe) => {
+                self.follow(subscribe.channel_ids).await.map(|()| json(&Empty {}))
+            }
+        };
+        match done {
+            Ok(data) => self.text(reply("ack", id.as_ref(), data)).await,
+            Err(error) => self.refuse(id.as_ref(), error).await,
+        }
+    }
+
+    async fn follow(&mut self, channels: Vec<i64>) -> Result<(), ops::Error> {
+        const MOST: usize = 100;
+        let Some(member) = &mut self.member else { return Err(ops::Error::unauthenticated()) };
+        let mut wanted: Vec<ChannelId> = channels.into_iter().map(ChannelId).collect();
+        wanted.retain(|channel| !member.follows.contains(channel));
+        if member.follows.len() + wanted.len() > MOST {
+            let message = format!("a connection can follow {MOST} channels");
+            return Err(ops::Error::invalid("channel_ids", "length", message));
+        }
+        let channels = self.app.ops.followable(&member.caller.actor, wanted).await?;
+        self.app.hub.follow(member.hub.id, channels.clone()).await;
+        member.follows.extend(channels);
+        Ok(())
+    }
+
+    /// Replays what the client has missed, or says that it has to start afresh.
+    async fn resume(&mut self, resume: Resume, id: Option<Value>) -> Result<(), End> {
+        if let Err(error) = self.follow(resume.subscribe).await {
+            return self.refuse(id.as_ref(), error).await;
+        }
+        let Some(member) = &self.member else { return Err(End::Close(Close::Authentication)) };
+        let viewer = Viewer { user_id: member.caller.user_id, subscribed: member.follows.clone() };
+        let here = member.hub.seq;
+        #[derive(Serialize)]
+        struct Place {
+            seq: i64,
+        }
+        let store = self.app.ops.store().clone();
+        let going_away = |_| End::Close(Close::GoingAway);
+        let mut conn = store.read().await.map_err(going_away)?;
+        let floor = conn.journal_floor().await.map_err(going_away)?;
+        let Some((mut from, until)) = self.session.resume(resume.seq, floor.0) else {
+            return self.text(reply("resync", id.as_ref(), Place { seq: here })).await;
+        };
+        while from < until {
+            let entries =
+                conn.journal_for(&viewer, Seq(from), Seq(until), REPLAY).await.map_err(going_away)?;
+            let Some(last) = entries.last() else { break };
+            from = last.seq.0;
+            for entry in &entries {
+                if self.session.send(entry.seq.0) {
+                    let text = event_frame(&entry.kind, entry.seq.0, &entry.payload);
+                    self.feed(Utf8Bytes::from(text)).await?;
+                }
+            }
+            self.flush().await?;
+        }
+        drop(conn);
+        // What was pruned while this was replayed may have been missed.
+        let floor = store.read().await.map_err(going_away)?.journal_floor().await.map_err(going_away)?;
+        if floor.0 > resume.seq {
+            return self.text(reply("resync", id.as_ref(), Place { seq: here })).await;
+        }
+        self.text(reply("resumed", id.as_ref(), Place { seq: until })).await
+    }
+
+    /// Sends what is due, as far as it is there already, in one write.
+    async fn send_live(&mut self, first: Delivery) -> Result<(), End> {
+        let mut next = Some(first);
+        let mut count = 0;
+        while let Some(delivery) = next.take() {
+            if delivery.seq.is_none_or(|seq| self.session.send(seq)) {
+                self.feed(delivery.text).await?;
+            }
+            count += 1;
+            if count < BATCH {
+                next = self.member.as_mut().and_then(|member| member.hub.live.try_recv().ok());
+            }
+        }
+        self.flush().await
+    }
+
+    async fn refuse(&mut self, id: Option<&Value>, error: ops::Error) -> Result<(), End> {
+        let failure = Failure::from(error);
+        let (code, detail) = failure.code_and_detail();
+        self.error(id, &code, &detail).await
+    }
+
+    async fn error(&mut self, id: Option<&Value>, code: &str, detail: &str) -> Result<(), End> {
+        #[derive(Serialize)]
+        struct Refusal<'a> {
+            code: &'a str,
+            detail: &'a str,
+        }
+        self.text(reply("error", id, Refusal { code, detail })).await
+    }
+
+    async fn text(&mut self, text: String) -> Result<(), End> {
+        self.feed(Utf8Bytes::from(text)).await?;
+        self.flush().await
+    }
+
+    async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        let feed = self.socket.feed(Message::Text(text));
+        Ok(tokio::time::timeout(WRITE, feed).await.map_err(|_| End::Gone)??)
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        Ok(tokio::time::timeout(WRITE, self.socket.flush()).await.map_err(|_| End::Gone)??)
+    }
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+fn json(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// The next live frame; never, while nobody is behind the connection.
+async fn next(live: Option<&mut tokio::sync::mpsc::Receiver<Delivery>>) -> Option<Delivery> {
+    match live {
+        Some(live) => match live.recv().await {
+            Some(delivery) => Some(delivery),
+            // The hub has let go; `ended` says why.
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the hub says that the connection must end.
+async fn ended(closed: Option<&mut tokio::sync::watch::Receiver<Option<Close>>>) -> Close {
+    match closed {
+        Some(closed) => match closed.wait_for(Option::is_some).await {
+            Ok(why) => why.unwrap_or(Close::GoingAway),
+            Err(_) => Close::GoingAway,
+        },
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,105 @@
+//! `/api/admin/…`
+
+use axum::{
+    extract::{Request, State},
+    response::IntoResponse,
+};
+use http::{StatusCode, header};
+use patchbay_core::Timestamp;
+use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
+
+use super::{
+    Failure,
+    extract::{As, Id, Json, body},
+};
+use crate::{
+    app::App,
+    ops::plugins::{Installed, PluginChanges, State as PluginState},
+};
+
+type Answer<T> = Result<T, Failure>;
+
+fn shown(plugin: Installed) -> Plugin {
+    let (state, reason) = match plugin.state {
+        PluginState::Active => ("active", None),
+        PluginState::Disabled => ("disabled", None),
+        PluginState::PendingGrants(reason) => ("pending_grants", Some(reason)),
+        PluginState::Failed(reason) => ("failed", Some(reason)),
+    };
+    Plugin {
+        bundled: plugin.row.bundled_digest.as_ref() == Some(&plugin.digest),
+        name: plugin.row.name,
+        version: plugin.manifest.version.to_string(),
+        digest: plugin.digest,
+        description: plugin.manifest.description,
+        state,
+        reason,
+        enabled: plugin.row.enabled,
+        capabilities_wanted: plugin.manifest.capabilities.into_iter().collect(),
+        capabilities_granted: plugin.grants.capabilities.into_iter().collect(),
+        routes_wanted: plugin.routes_wanted,
+        routes_granted: plugin.grants.routes,
+        versions: plugin
+            .versions
+            .into_iter()
+            .map(|version| PluginVersion {
+                version: version.version,
+                digest: version.digest,
+                installed_at: Timestamp(version.installed_at).into(),
+                installed_by_id: version.installed_by,
+            })
+            .collect(),
+        created_at: Timestamp(plugin.row.created_at).into(),
+        updated_at: Timestamp(plugin.row.updated_at).into(),
+    }
+}
+
+pub(super) async fn plugins(State(app): State<App>, As(actor): As) -> Answer<axum::Json<List<Plugin>>> {
+    let items = app.plugins.list(&actor).await?.into_iter().map(shown).collect();
+    Ok(axum::Json(List { items, has_more: false, extensions_omitted: Vec::new() }))
+}
+
+pub(super) async fn plugin(
+    State(app): State<App>,
+    As(actor): As,
+    Id(name): Id<String>,
+) -> Answer<axum::Json<Plugin>> {
+    Ok(axum::Json(shown(app.plugins.get(&actor, &name).await?)))
+}
+
+pub(super) async fn put_plugin(
+    State(app): State<App>,
+    As(actor): As,
+    Id(name): Id<String>,
+    request: Request,
+) -> Answer<impl IntoResponse> {
+    let is_wasm = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/wasm"));
+    if !is_wasm {
+        return Err(Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the body must be application/wasm",
+        ));
+    }
+    // Before the upload is read: only who may install can make the host take in this much.
+    if !actor.is_superuser() {
+        return Err(crate::ops::Error::Forbidden("only superusers may do this".into()).into());
+    }
+    let bytes = body(request, &app).await?;
+    let (installed, is_new) = app.plugins.put(&actor, &name, bytes).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(shown(installed))))
+}
+
+pub(super) async fn update_plugin(
+    State(app): State<App>,
+    As(actor): As,
+    Id(name): Id<String>,
+    Json(body): Json<UpdatePlugin>,
+) -> Answer<axum::Json<Plugin>> {
+    let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes };
+    Ok(axum::Json(shown(app.plugins.update(&actor, &name, changes).await?)))
+}

@@ -1,0 +1,121 @@
+//! `/api/auth/…`
+
+use axum::{
+    extract::{Request, State},
+    response::IntoResponse,
+};
+use http::StatusCode;
+use patchbay_core::SessionId;
+use patchbay_protocol::{List, Login, Refresh, Register, Session, Tokens, User};
+
+use super::{
+    Failure,
+    extract::{self, From, Id, Json},
+};
+use crate::{
+    app::App,
+    ops::{Caller, Device, LoggedIn, Registration},
+};
+
+type Answer<T> = Result<T, Failure>;
+
+pub(super) async fn register(
+    State(app): State<App>,
+    From(address): From,
+    Json(body): Json<Register>,
+) -> Answer<impl IntoResponse> {
+    let new = Registration {
+        username: body.username,
+        email: body.email,
+        password: body.password,
+        full_name: body.full_name,
+        bootstrap_token: body.bootstrap_token,
+    };
+    let user = app.ops.register(new, address).await?;
+    Ok((StatusCode::CREATED, axum::Json(User::seen(&user, user.status, true))))
+}
+
+pub(super) async fn login(
+    State(app): State<App>,
+    device: Device,
+    request: Request,
+) -> Answer<axum::Json<Tokens>> {
+    let body: Login = if extract::is_form(request.headers()) {
+        let bytes = extract::body(request, &app).await?;
+        parse_form(&bytes)?
+    } else {
+        let Json(body) = <Json<Login> as axum::extract::FromRequest<App>>::from_request(request, &app).await?;
+        body
+    };
+    let logged_in = app.ops.login(&body.username, body.password, device).await?;
+    Ok(axum::Json(tokens(logged_in)))
+}
+
+/// The form that OAuth2 clients of the seed send: `username`, `password`, and fields that mean nothing here.
+fn parse_form(bytes: &[u8]) -> Answer<Login> {
+    let (mut username, mut password) = (None, None);
+    for (name, value) in form_urlencoded::parse(bytes) {
+        match &*name {
+            "username" => username = Some(value.into_owned()),
+            "password" => password = Some(value.into_owned()),
+            "grant_type" | "scope" | "client_id" | "client_secret" => {}
+            other => return Err(Failure::field(other, "unknown_field", "is not known")),
+        }
+    }
+    match (username, password) {
+        (Some(username), Some(password)) => Ok(Login { username, password }),
+        (None, _) => Err(Failure::field("username", "missing", "is needed")),
+        (_, None) => Err(Failure::field("password", "missing", "is needed")),
+    }
+}
+
+pub(super) async fn refresh(
+    State(app): State<App>,
+    Json(body): Json<Refresh>,
+) -> Answer<axum::Json<Tokens>> {
+    Ok(axum::Json(tokens(app.ops.refresh(&body.refresh_token).await?)))
+}
+
+pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
+    app.ops.logout(&caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn sessions(
+    State(app): State<App>,
+    caller: Caller,
+) -> Answer<axum::Json<List<Session>>> {
+    let sessions = app.ops.sessions(&caller).await?;
+    let items = sessions
+        .into_iter()
+        .map(|session| Session {
+            id: session.id.0,
+            current: session.id == caller.session_id,
+            user_agent: session.user_agent,
+            ip: session.ip,
+            created_at: session.created_at.into(),
+            last_used_at: session.last_used_at.into(),
+            expires_at: session.expires_at.into(),
+        })
+        .collect();
+    Ok(axum::Json(List { items, has_more: false, extensions_omitted: Vec::new() }))
+}
+
+pub(super) async fn end_session(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<i64>,
+) -> Answer<StatusCode> {
+    app.ops.end_session(&caller, SessionId(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn tokens(logged_in: LoggedIn) -> Tokens {
+    Tokens {
+        access_token: logged_in.access_token,
+        refresh_token: logged_in.refresh_token,
+        token_type: "bearer",
+        expires_in: logged_in.expires_in.as_secs(),
+        user: User::seen(&logged_in.user, logged_in.user.status, true),
+    }
+}

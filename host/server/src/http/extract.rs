@@ -1,0 +1,269 @@
+//! Parsing requests: bodies, ids, pages, who calls. Every failure is a problem document that says which field.
+
+use std::net::SocketAddr;
+
+use axum::{
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
+    http::request::Parts,
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use patchbay_core::Actor;
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+use crate::{
+    app::App,
+    ops::{Caller, ClientAddress, Device, MAX_PAGE, PageRequest},
+};
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        if !is_json(request.headers()) {
+            return Err(Failure::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be application/json",
+            ));
+        }
+        parse_json(&body(request, app).await?).map(Self)
+    }
+}
+
+/// The whole body, within the route's limit.
+pub async fn body(request: Request, app: &App) -> Result<Bytes, Failure> {
+    Bytes::from_request(request, app).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
+        } else {
+            Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body could not be read")
+        }
+    })
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|kind| {
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    })
+}
+
+/// Whether the body is a form.
+pub fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|kind| kind == "application/x-www-form-urlencoded")
+}
+
+/// Reads JSON; says where it stops being JSON, or which field is wrong.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() { wrong_field(&path, &error.to_string()) } else { malformed(&error) }
+    })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
+}
+
+/// serde tells unknown and missing fields apart from wrong ones only in its text.
+fn wrong_field(path: &str, message: &str) -> Failure {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let named = message.split('`').nth(1).unwrap_or_default();
+    let join = |name: &str| {
+        if path == "." || path.is_empty() || path.split('.').next_back() == Some(name) {
+            if path == "." { name.to_owned() } else { path.to_owned() }
+        } else {
+            format!("{path}.{name}")
+        }
+    };
+    if message.starts_with("unknown field") {
+        Failure::field(&join(named), "unknown_field", message)
+    } else if message.starts_with("missing field") {
+        Failure::field(&join(named), "missing", "is needed")
+    } else {
+        Failure::field(path, "invalid_type", message)
+    }
+}
+
+/// One path parameter.
+pub struct Id<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Id<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        match Path::<T>::from_request_parts(parts, app).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(PathRejection::FailedToDeserializePathParams(_)) => Err(Failure::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "there is nothing at this path: ids are integers",
+            )),
+            Err(_) => Err(Failure::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")),
+        }
+    }
+}
+
+/// The query string.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                // The rejection's text names the parameter before a colon.
+                let text = rejection.body_text();
+                let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                let (field, message) = text.split_once(": ").unwrap_or(("query", text));
+                Err(Failure::field(field, "invalid", message))
+            }
+        }
+    }
+}
+
+/// `?limit=&before=&after=`.
+#[derive(Debug, serde::Deserialize)]
+pub struct PageParams {
+    /// How many.
+    pub limit: Option<i64>,
+    /// Only ids below this one.
+    pub before: Option<i64>,
+    /// Only ids above this one.
+    pub after: Option<i64>,
+}
+
+impl PageParams {
+    /// The page that is asked for.
+    pub fn request(&self) -> Result<PageRequest, Failure> {
+        let limit = self.limit.unwrap_or(50);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Failure::field("limit", "out_of_range", format!("must be 1 to {MAX_PAGE}")));
+        }
+        if self.before.is_some() && self.after.is_some() {
+            return Err(Failure::field("after", "conflict", "can't be combined with before"));
+        }
+        for (name, id) in [("before", self.before), ("after", self.after)] {
+            if id.is_some_and(|id| id < 0) {
+                return Err(Failure::field(name, "out_of_range", "must not be negative"));
+            }
+        }
+        Ok(PageRequest { before: self.before, after: self.after, limit })
+    }
+}
+
+/// The bearer token of a request, if it has one.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let token = bearer(&parts.headers).ok_or_else(crate::ops::Error::unauthenticated)?;
+        Ok(app.ops.authenticate(token).await?)
+    }
+}
+
+/// The caller's authority, where nothing else of the caller matters.
+pub struct As(pub Actor);
+
+impl FromRequestParts<App> for As {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        Ok(Self(Caller::from_request_parts(parts, app).await?.actor))
+    }
+}
+
+/// Where a request comes from.
+pub struct From(pub ClientAddress);
+
+impl FromRequestParts<App> for From {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let ip = peer.map_or(std::net::IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
+        let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
+        let forwarded = forwarded.iter().any(|name| parts.headers.contains_key(*name));
+        Ok(Self(ClientAddress { ip, forwarded }))
+    }
+}
+
+impl FromRequestParts<App> for Device {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let From(address) = From::from_request_parts(parts, app).await?;
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self {
+            user_agent: agent.map(|agent| agent.chars().take(200).collect()),
+            ip: Some(address.ip.to_canonical().to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Body {
+        name: String,
+        inner: Option<Inner>,
+        ids: Option<Vec<i64>>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Inner {
+        new: String,
+    }
+
+    fn fault(text: &str) -> (u16, String, String) {
+        let failure = parse_json::<Body>(text.as_bytes()).unwrap_err();
+        let field = failure.errors.first().map(|e| format!("{} {}", e.field, e.code)).unwrap_or_default();
+        (failure.status.as_u16(), failure.code, field)
+    }
+
+    #[test]
+    fn wrong_bodies_name_the_field() {
+        let invalid = |field: &str| (422, "validation_failed".to_owned(), field.to_owned());
+        assert_eq!(fault(r#"{"name":1}"#), invalid("name invalid_type"));
+        assert_eq!(fault(r#"{}"#), invalid("name missing"));
+        assert_eq!(fault(r#"{"name":"a","x":1}"#), invalid("x unknown_field"));
+        assert_eq!(fault(r#"{"name":"a","inner":{}}"#), invalid("inner.new missing"));
+        assert_eq!(fault(r#"{"name":"a","inner":{"new":"a","y":0}}"#), invalid("inner.y unknown_field"));
+        assert_eq!(fault(r#"{"name":"a","ids":[1,"2"]}"#), invalid("ids[1] invalid_type"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for text in ["", "{", r#"{"name":"a"} x"#, "\u{1}", r#"{"name":}"#] {
+            let (status, code, _) = fault(text);
+            assert_eq!((status, code.as_str()), (400, "malformed_json"), "{text}");
+        }
+    }
+}

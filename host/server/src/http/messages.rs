@@ -1,0 +1,140 @@
+//! `/api/channels/{id}/messages` and `/api/messages/…`
+
+use std::collections::BTreeMap;
+
+use axum::{extract::State, response::IntoResponse};
+use http::{HeaderMap, StatusCode};
+use patchbay_core::{Actor, ChannelId, FileId, Message as CoreMessage, MessageId};
+use patchbay_protocol::{Edit, EditMessage, List, Message, PostMessage, Thread};
+use serde_json::value::RawValue;
+
+use super::{
+    Failure,
+    extract::{As, Id, Json, PageParams, Params},
+};
+use crate::{app::App, ops::NewPost};
+
+type Answer<T> = Result<T, Failure>;
+
+/// Messages with what plugins add to them for this viewer, and the plugins that missed their budget.
+async fn decorated(app: &App, viewer: &Actor, messages: &[CoreMessage]) -> (Vec<Message>, Vec<String>) {
+    let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+    let mut decorations = app.plugins.decorate(viewer, &ids).await;
+    let items = messages
+        .iter()
+        .map(|message| {
+            let added = decorations.by_message.remove(&message.id).unwrap_or_default();
+            let extensions: BTreeMap<String, Box<RawValue>> = added
+                .into_iter()
+                .filter_map(|(plugin, json)| Some((plugin, RawValue::from_string(json).ok()?)))
+                .collect();
+            Message {
+                extensions: Some(extensions),
+                extensions_omitted: decorations.omitted.clone(),
+                ..Message::from(message)
+            }
+        })
+        .collect();
+    (items, decorations.omitted)
+}
+
+async fn one(app: &App, viewer: &Actor, message: CoreMessage) -> Answer<Message> {
+    let (mut items, _) = decorated(app, viewer, std::slice::from_ref(&message)).await;
+    Ok(items.pop().unwrap_or_else(|| Message::from(&message)))
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+    Params(params): Params<PageParams>,
+) -> Answer<axum::Json<List<Message>>> {
+    let page = app.ops.messages(&actor, ChannelId(id), params.request()?).await?;
+    let (items, extensions_omitted) = decorated(&app, &actor, &page.items).await;
+    Ok(axum::Json(List { items, has_more: page.has_more, extensions_omitted }))
+}
+
+pub(super) async fn post(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+    headers: HeaderMap,
+    Json(body): Json<PostMessage>,
+) -> Answer<impl IntoResponse> {
+    let key = match headers.get("idempotency-key").map(|value| value.to_str()) {
+        Some(Ok(key)) => Some(key.to_owned()),
+        Some(Err(_)) => {
+            return Err(Failure::field("Idempotency-Key", "characters", "must be visible ASCII"));
+        }
+        None => None,
+    };
+    let new = NewPost {
+        content: body.content,
+        parent_id: body.parent_id.map(MessageId),
+        file_ids: body.file_ids.into_iter().map(FileId).collect(),
+        key,
+    };
+    let posted = app.ops.post_message(&actor, ChannelId(id), new).await?;
+    let status = if posted.created { StatusCode::CREATED } else { StatusCode::OK };
+    // A new message has nothing that a plugin could have added.
+    let message = if posted.created {
+        Message { extensions: Some(BTreeMap::new()), ..Message::from(&posted.message) }
+    } else {
+        one(&app, &actor, posted.message).await?
+    };
+    Ok((status, axum::Json(message)))
+}
+
+pub(super) async fn get(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+) -> Answer<axum::Json<Message>> {
+    let message = app.ops.message(&actor, MessageId(id)).await?;
+    Ok(axum::Json(one(&app, &actor, message).await?))
+}
+
+pub(super) async fn edit(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+    Json(body): Json<EditMessage>,
+) -> Answer<axum::Json<Message>> {
+    let message = app.ops.edit_message(&actor, MessageId(id), body.content).await?;
+    Ok(axum::Json(one(&app, &actor, message).await?))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+) -> Answer<StatusCode> {
+    app.ops.delete_message(&actor, MessageId(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn thread(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+    Params(params): Params<PageParams>,
+) -> Answer<axum::Json<Thread>> {
+    let thread = app.ops.thread(&actor, MessageId(id), params.request()?).await?;
+    let has_more = thread.replies.has_more;
+    let mut messages = vec![thread.root];
+    messages.extend(thread.replies.items);
+    let (mut items, extensions_omitted) = decorated(&app, &actor, &messages).await;
+    let root = items.remove(0);
+    Ok(axum::Json(Thread { root, items, has_more, extensions_omitted }))
+}
+
+pub(super) async fn history(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+    Params(params): Params<PageParams>,
+) -> Answer<axum::Json<List<Edit>>> {
+    let page = app.ops.message_history(&actor, MessageId(id), params.request()?).await?;
+    let items = page.items.iter().map(Edit::from).collect();
+    Ok(axum::Json(List { items, has_more: page.has_more, extensions_omitted: Vec::new() }))
+}

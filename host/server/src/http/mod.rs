@@ -1,0 +1,114 @@
+//! REST: parse, call one operation, answer.
+//!
+//! Owns: paths, statuses, headers. Must not: touch the store or decide who may do what.
+
+mod admin;
+mod auth;
+mod channels;
+mod edge;
+mod extract;
+mod messages;
+mod plugins;
+mod problem;
+mod users;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{MethodRouter, get, on, post, MethodFilter},
+};
+
+use crate::{app::App, gateway};
+
+pub use extract::bearer;
+pub use problem::Failure;
+
+/// Most bytes of a JSON body.
+const MAX_BODY: usize = 1024 * 1024;
+/// Most bytes of a component.
+const MAX_COMPONENT: usize = 64 * 1024 * 1024;
+
+/// Routes and the list of their paths, which no plugin may claim.
+#[derive(Default)]
+struct Routes {
+    router: Router<App>,
+    paths: Vec<&'static str>,
+}
+
+impl Routes {
+    fn add(mut self, path: &'static str, methods: MethodRouter<App>) -> Self {
+        self.paths.push(path);
+        self.router = self.router.route(path, methods.fallback(problem::method_not_allowed));
+        self
+    }
+}
+
+/// `PATCH`, and `PUT` as the same.
+fn change<H, T>(handler: H) -> MethodRouter<App>
+where
+    H: axum::handler::Handler<T, App>,
+    T: 'static,
+{
+    on(MethodFilter::PATCH.or(MethodFilter::PUT), handler)
+}
+
+/// The paths that the host itself serves.
+pub fn native_paths() -> Vec<&'static str> {
+    routes().paths
+}
+
+fn routes() -> Routes {
+    Routes::default()
+        .add("/healthz", get(edge::healthz))
+        .add("/readyz", get(edge::readyz))
+        .add("/api/auth/register", post(auth::register))
+        .add("/api/auth/login", post(auth::login))
+        .add("/api/auth/refresh", post(auth::refresh))
+        .add("/api/auth/logout", post(auth::logout))
+        .add("/api/auth/sessions", get(auth::sessions))
+        .add("/api/auth/sessions/{id}", axum::routing::delete(auth::end_session))
+        .add("/api/users", get(users::list))
+        .add("/api/users/me", get(users::me).merge(change(users::update_me)))
+        .add("/api/users/me/status", get(users::my_status).put(users::set_my_status))
+        .add("/api/users/{id}", get(users::get))
+        .add("/api/channels", get(channels::list).post(channels::create))
+        .add(
+            "/api/channels/{id}",
+            get(channels::get).merge(change(channels::update)).delete(channels::delete),
+        )
+        .add(
+            "/api/channels/{id}/members",
+            get(channels::members).post(channels::add_member).delete(channels::remove_member_by_query),
+        )
+        .add(
+            "/api/channels/{id}/members/{user_id}",
+            change(channels::update_member).delete(channels::remove_member),
+        )
+        .add("/api/channels/{id}/read", axum::routing::put(channels::mark_read))
+        .add("/api/channels/{id}/messages", get(messages::list).post(messages::post))
+        .add(
+            "/api/messages/{id}",
+            get(messages::get).merge(change(messages::edit)).delete(messages::delete),
+        )
+        .add("/api/messages/{id}/thread", get(messages::thread))
+        .add("/api/messages/{id}/history", get(messages::history))
+        .add("/api/admin/plugins", get(admin::plugins))
+        .add(
+            "/api/admin/plugins/{name}",
+            get(admin::plugin)
+                .put(admin::put_plugin)
+                .patch(admin::update_plugin)
+                .layer(DefaultBodyLimit::max(MAX_COMPONENT)),
+        )
+        .add("/ws/chat", get(gateway::chat))
+}
+
+/// The whole HTTP surface.
+pub fn router(app: App) -> Router {
+    let router = routes()
+        .router
+        .fallback(plugins::dispatch)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(app.clone());
+    edge::layers(router, &app)
+}

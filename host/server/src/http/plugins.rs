@@ -1,0 +1,108 @@
+//! The door to plugins: whatever path is not the host's own may be a plugin's.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use patchbay_core::Actor;
+use patchbay_runtime::{Auth, CallError, HttpRequest, PluginBody, Routed};
+
+use super::{
+    Failure,
+    extract::{bearer, body},
+};
+use crate::{app::App, ops::Error};
+
+/// Not for plugins: they are told who calls, not how the caller proves it.
+const WITHHELD: [header::HeaderName; 3] =
+    [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+    let call = match app.plugins.route(request.method(), request.uri().path()) {
+        Routed::Call(call) => call,
+        Routed::MethodNotAllowed(methods) => return Ok(method_not_allowed(&methods)),
+        Routed::NotFound => {
+            return Err(Failure::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"));
+        }
+    };
+    let caller = caller(&app, call.auth, request.headers()).await?;
+    let request = HttpRequest {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect(),
+        headers: headers(request.headers()),
+        body: body(request, &app).await?,
+    };
+    let plugin = call.plugin.name().to_owned();
+    match app.plugins.runtime().call_http(call, request, caller).await {
+        Ok(answer) => Ok(response(answer, plugin)),
+        Err(error) => Err(failure(&plugin, &error)),
+    }
+}
+
+async fn caller(app: &App, auth: Auth, headers: &HeaderMap) -> Result<Option<Actor>, Failure> {
+    match (auth, bearer(headers)) {
+        (Auth::None, _) | (Auth::Optional, None) => Ok(None),
+        (Auth::Required, None) => Err(Error::unauthenticated().into()),
+        (_, Some(token)) => Ok(Some(app.ops.authenticate(token).await?.actor)),
+    }
+}
+
+fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .filter(|(name, _)| !WITHHELD.contains(name))
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect()
+}
+
+fn response(answer: http::Response<PluginBody>, plugin: String) -> Response {
+    let (parts, content) = answer.into_parts();
+    let content = match content {
+        PluginBody::Whole(bytes) => Body::from(bytes),
+        PluginBody::Stream(chunks) => {
+            Body::from_stream(stream::unfold((chunks, plugin), |(mut chunks, plugin)| async {
+                let chunk = chunks.recv().await?;
+                if let Err(error) = &chunk {
+                    log(&plugin, error);
+                }
+                Some((chunk, (chunks, plugin)))
+            }))
+        }
+    };
+    Response::from_parts(parts, content)
+}
+
+fn log(plugin: &str, error: &CallError) {
+    if error.is_failure() {
+        tracing::warn!(plugin, code = error.code(), %error, "a plugin's call failed");
+    }
+}
+
+fn failure(plugin: &str, error: &CallError) -> Failure {
+    log(plugin, error);
+    let failure = Failure::new(error.status(), error.code(), error.public_detail());
+    match error.retry_after() {
+        Some(wait) => failure.with_retry_after(wait.as_secs().max(1)),
+        None => failure,
+    }
+}
+
+fn method_not_allowed(methods: &[Method]) -> Response {
+    let mut response = Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path does not have this method",
+    )
+    .into_response();
+    let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    if let Ok(value) = HeaderValue::from_str(&allowed) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}

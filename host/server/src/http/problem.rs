@@ -1,0 +1,111 @@
+//! From errors to `application/problem+json`. The one table of codes and statuses.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use patchbay_protocol::{FieldError, Problem};
+
+use crate::ops::Error;
+
+/// An error on its way out. `edge` writes the body, which needs the request's id.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) code: String,
+    pub(super) detail: String,
+    pub(super) errors: Vec<FieldError>,
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    /// A failure without field errors.
+    pub fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { status, code: code.into(), detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// 422 `validation_failed` for one field.
+    pub fn field(field: &str, code: &str, message: impl Into<String>) -> Self {
+        Error::invalid(field, code, message).into()
+    }
+
+    /// The document, for the request of that id.
+    pub(super) fn document(&self, request_id: &str) -> Problem {
+        Problem {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.clone(),
+            detail: self.detail.clone(),
+            request_id: request_id.to_owned(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// Code and sentence, for an error frame.
+    pub fn code_and_detail(&self) -> (String, String) {
+        let fields: Vec<_> = self.errors.iter().map(|e| format!("{} {}", e.field, e.message)).collect();
+        let detail = if fields.is_empty() { self.detail.clone() } else { fields.join("; ") };
+        (self.code.clone(), detail)
+    }
+
+    pub(super) fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the server failed; it has logged why")
+    }
+}
+
+/// The answer to a method that a path doesn't have.
+pub(super) async fn method_not_allowed() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not have this method")
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound(thing) => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("{}_not_found", thing.as_str()),
+                format!("there is no such {}", thing.as_str()),
+            ),
+            Error::Forbidden(why) => Self::new(StatusCode::FORBIDDEN, "forbidden", why),
+            Error::Unauthenticated(code, why) => Self::new(StatusCode::UNAUTHORIZED, code, why),
+            Error::Invalid(faults) => Self {
+                errors: faults
+                    .into_iter()
+                    .map(|f| FieldError { field: f.field, code: f.code, message: f.message })
+                    .collect(),
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "the request is not valid")
+            },
+            Error::Conflict(code, why) => Self::new(StatusCode::CONFLICT, code, why),
+            Error::Refused(code, why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, why),
+            Error::Unavailable(why) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why).with_retry_after(1)
+            }
+            Error::Store(error) => {
+                tracing::error!(%error, "a request failed");
+                Self::internal()
+            }
+            Error::Internal(error) => {
+                tracing::error!(%error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,120 @@
+//! Making accounts and logging in.
+
+use patchbay_core::{Event, Timestamp, User, text};
+use patchbay_store::{NewUser, StoreError};
+
+use super::{
+    ClientAddress, Device, Error, LoggedIn, Ops, Result,
+    error::Faults,
+    journal::emit,
+    sessions::actor_of,
+};
+use crate::config;
+
+/// What a new account is made of.
+#[derive(Clone)]
+pub struct Registration {
+    /// 2 to 32 of letters, digits, `_ . -`.
+    pub username: String,
+    /// An e-mail address.
+    pub email: String,
+    /// 8 to 256 characters.
+    pub password: String,
+    /// The name to show.
+    pub full_name: Option<String>,
+    /// Makes the first account superuser from anywhere.
+    pub bootstrap_token: Option<String>,
+}
+
+impl Ops {
+    /// Makes an account. The first one of a deployment is superuser if it comes from loopback without a proxy
+    /// between, or with the bootstrap token.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`; [`Error::Forbidden`]
+    /// if registration is closed or the bootstrap token is wrong.
+    pub async fn register(&self, new: Registration, from: ClientAddress) -> Result<User> {
+        check_registration(&new)?;
+        let has_users = self.0.store.read().await?.has_users().await?;
+        if has_users && self.0.auth.registration == config::Registration::Closed {
+            return Err(Error::Forbidden("registration is closed".into()));
+        }
+        let has_token = match (&new.bootstrap_token, self.bootstrap_token()) {
+            (None, _) => false,
+            (Some(given), Some(expected)) if *given == expected => true,
+            (Some(_), _) => return Err(Error::Forbidden("the bootstrap token is wrong or used up".into())),
+        };
+        let trusted = has_token || (from.ip.to_canonical().is_loopback() && !from.forwarded);
+        let hashed = self.0.passwords.hash(new.password).await?;
+        let row = NewUser {
+            username: new.username,
+            email: new.email,
+            full_name: new.full_name,
+            hashed_password: Some(hashed),
+            is_superuser: false,
+            is_bot: false,
+        };
+        let user = self
+            .0
+            .store
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    let now = Timestamp::now();
+                    // Asked again here: of two first accounts at once only one can be the first.
+                    let is_superuser = trusted && !tx.has_users().await?;
+                    let id = tx
+                        .insert_user(&NewUser { is_superuser, ..row }, now)
+                        .await
+                        .map_err(taken)?;
+                    let user = tx.user(id).await?.ok_or(Error::Internal("a new user is gone".into()))?;
+                    emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now);
+                    Ok(user)
+                })
+            })
+            .await?;
+        if let Ok(mut token) = self.0.bootstrap.lock() {
+            *token = None;
+        }
+        Ok(user)
+    }
+
+    /// Logs in by username or address.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] with `invalid_credentials`, after the same time whether or not the user
+    /// exists.
+    pub async fn login(&self, login: &str, password: String, device: Device) -> Result<LoggedIn> {
+        const WRONG: Error =
+            Error::Unauthenticated("invalid_credentials", "username or password is wrong");
+        let secret = self.0.store.read().await?.secret_by_login(login).await?;
+        let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
+        let matches = self.0.passwords.verify(password, hashed).await?;
+        let secret = secret.filter(|s| matches && s.is_active).ok_or(WRONG)?;
+        let user = self.0.store.read().await?.user(secret.id).await?.ok_or(WRONG)?;
+        self.start_session(user, device).await
+    }
+}
+
+fn check_registration(new: &Registration) -> Result<()> {
+    let mut faults = Faults::default();
+    faults.check("username", text::check_username(&new.username));
+    faults.check("email", text::check_email(&new.email));
+    faults.check("password", text::check_password(&new.password));
+    if let Some(name) = &new.full_name {
+        faults.check("full_name", text::check_text(name, 0, text::MAX_FULL_NAME_CHARS));
+    }
+    faults.into_result()
+}
+
+/// Which of an account's unique values is taken.
+pub(super) fn taken(error: StoreError) -> Error {
+    match error {
+        StoreError::Unique(column) if column.contains("username_key") => {
+            Error::Conflict("username_taken", "this username is taken".into())
+        }
+        StoreError::Unique(column) if column.contains("email_key") => {
+            Error::Conflict("email_taken", "this e-mail address is taken".into())
+        }
+        other => other.into(),
+    }
+}

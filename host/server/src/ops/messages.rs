@@ -1,0 +1,297 @@
+//! Messages and threads.
+
+use std::time::Duration;
+
+use patchbay_core::{
+    Actor, ChannelId, Event, FileId, Message, MessageEdit, MessageId, Timestamp, UserId, permission::Action,
+    text,
+};
+use patchbay_store::{NewMessage, Tx};
+
+use super::{
+    Error, Ops, PageOf, PageRequest, Result, Thing,
+    access::{enter, enter_to, find_message, user_of},
+    error::Faults,
+    journal::emit,
+};
+
+/// For how long a repeated key finds the original.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Most characters of an idempotency key.
+const MAX_KEY_CHARS: usize = 255;
+/// Most files of one message.
+const MAX_FILES: usize = 20;
+
+/// What a new message is made of.
+#[derive(Clone, Debug, Default)]
+pub struct NewPost {
+    /// 1 to 8,000 characters; may be empty with files.
+    pub content: String,
+    /// The message to reply to.
+    pub parent_id: Option<MessageId>,
+    /// Files that the actor has uploaded.
+    pub file_ids: Vec<FileId>,
+    /// Makes a repeat of the same post find the first one.
+    pub key: Option<String>,
+}
+
+/// A message that was asked for.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    /// The message.
+    pub message: Message,
+    /// False if the key has been used before and this is the original.
+    pub created: bool,
+}
+
+/// A page of a thread.
+#[derive(Clone, Debug)]
+pub struct ThreadPage {
+    /// What the replies belong to.
+    pub root: Message,
+    /// The replies, oldest first.
+    pub replies: PageOf<Message>,
+}
+
+impl Ops {
+    /// Posts a message.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member, [`Error::Invalid`].
+    pub async fn post_message(&self, actor: &Actor, channel: ChannelId, new: NewPost) -> Result<Posted> {
+        let sender = user_of(actor)?;
+        check_post(&new)?;
+        let actor = actor.clone();
+        self.0
+            .store
+            .write(move |tx| Box::pin(async move { post(tx, &actor, sender, channel, new).await }))
+            .await
+    }
+
+    /// One message.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn message(&self, actor: &Actor, id: MessageId) -> Result<Message> {
+        let mut conn = self.0.store.read().await?;
+        Ok(find_message(&mut conn, actor, id).await?.0)
+    }
+
+    /// A page of a channel's messages, replies among them, newest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn messages(
+        &self,
+        actor: &Actor,
+        channel: ChannelId,
+        page: PageRequest,
+    ) -> Result<PageOf<Message>> {
+        let mut conn = self.0.store.read().await?;
+        enter(&mut conn, actor, channel).await?;
+        Ok(page.page(conn.messages(channel, &page.query()).await?, true))
+    }
+
+    /// The thread that a message belongs to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn thread(&self, actor: &Actor, id: MessageId, page: PageRequest) -> Result<ThreadPage> {
+        let mut conn = self.0.store.read().await?;
+        let (message, _) = find_message(&mut conn, actor, id).await?;
+        let root = match message.parent_id {
+            Some(root) => conn.message(root).await?.ok_or(Error::NotFound(Thing::Message))?,
+            None => message,
+        };
+        let replies = page.page(conn.replies(root.id, &page.query()).await?, false);
+        Ok(ThreadPage { root, replies })
+    }
+
+    /// The earlier versions of a message, newest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn message_history(
+        &self,
+        actor: &Actor,
+        id: MessageId,
+        page: PageRequest,
+    ) -> Result<PageOf<MessageEdit>> {
+        let mut conn = self.0.store.read().await?;
+        find_message(&mut conn, actor, id).await?;
+        Ok(page.page(conn.message_edits(id, &page.query()).await?, true))
+    }
+
+    /// Replaces the content of a message that the actor sent. The earlier version is kept.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
+    pub async fn edit_message(&self, actor: &Actor, id: MessageId, content: String) -> Result<Message> {
+        let actor = actor.clone();
+        self.0
+            .store
+            .write(move |tx| Box::pin(async move { edit(tx, &actor, id, content).await }))
+            .await
+    }
+
+    /// Deletes a message that the actor sent or moderates. A root with replies stays as a tombstone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`].
+    pub async fn delete_message(&self, actor: &Actor, id: MessageId) -> Result<()> {
+        let actor = actor.clone();
+        self.0
+            .store
+            .write(move |tx| Box::pin(async move { delete(tx, &actor, id).await }))
+            .await
+    }
+}
+
+fn check_post(new: &NewPost) -> Result<()> {
+    let mut faults = Faults::default();
+    let least = usize::from(new.file_ids.is_empty());
+    faults.check("content", text::check_text(&new.content, least, text::MAX_CONTENT_CHARS));
+    if new.file_ids.len() > MAX_FILES {
+        faults.push("file_ids", "length", format!("may have at most {MAX_FILES} items"));
+    }
+    if let Some(key) = &new.key {
+        faults.check("Idempotency-Key", text::check_text(key, 1, MAX_KEY_CHARS));
+    }
+    faults.into_result()
+}
+
+async fn post(
+    tx: &mut Tx,
+    actor: &Actor,
+    sender: UserId,
+    channel: ChannelId,
+    new: NewPost,
+) -> Result<Posted> {
+    let now = Timestamp::now();
+    enter_to(tx, actor, channel, Action::Write).await?;
+    if let Some(key) = &new.key
+        && let Some(id) = tx.idempotent_message(sender, channel, key, now.minus(KEY_LIFE)).await?
+    {
+        // The original may have been deleted since: then a repeat is still no reason to post again.
+        let message = tx.message(id).await?.ok_or(Error::NotFound(Thing::Message))?;
+        return Ok(Posted { message, created: false });
+    }
+    let parent_id = match new.parent_id {
+        Some(parent) => Some(root_of(tx, channel, parent).await?),
+        None => None,
+    };
+    let mentions = tx.user_ids_by_name(&text::mentioned_usernames(&new.content)).await?;
+    let row = NewMessage {
+        channel_id: channel,
+        sender_id: sender,
+        is_bot: matches!(actor, Actor::User { is_bot: true, .. }),
+        parent_id,
+        content: &new.content,
+        mentions: &mentions,
+        has_attachments: !new.file_ids.is_empty(),
+    };
+    let id = tx.insert_message(&row, now).await?;
+    attach(tx, id, sender, new.file_ids, now).await?;
+    if let Some(root) = parent_id {
+        tx.add_to_reply_count(root, 1).await?;
+    }
+    if let Some(key) = &new.key {
+        tx.remember_key(sender, channel, key, id, now).await?;
+    }
+    let message = tx.message(id).await?.ok_or(Error::NotFound(Thing::Message))?;
+    emit(tx, actor, &Event::MessageCreated(message.clone()), now);
+    Ok(Posted { message, created: true })
+}
+
+/// Threads are one level: a reply to a reply belongs to the root.
+async fn root_of(tx: &mut Tx, channel: ChannelId, parent: MessageId) -> Result<MessageId> {
+    let found = tx.message(parent).await?.filter(|message| message.channel_id == channel);
+    let parent = found.ok_or_else(|| Error::invalid("parent_id", "not_found", "is not in this channel"))?;
+    Ok(parent.parent_id.unwrap_or(parent.id))
+}
+
+async fn attach(
+    tx: &mut Tx,
+    message: MessageId,
+    sender: UserId,
+    mut files: Vec<FileId>,
+    now: Timestamp,
+) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    files.sort_unstable();
+    files.dedup();
+    let attached = tx.attach_files(message, sender, &files, now).await?;
+    if usize::try_from(attached) == Ok(files.len()) {
+        Ok(())
+    } else {
+        Err(Error::invalid("file_ids", "not_found", "must be files of yours that hang on no other message"))
+    }
+}
+
+async fn edit(tx: &mut Tx, actor: &Actor, id: MessageId, content: String) -> Result<Message> {
+    let (old, entered) = find_message(tx, actor, id).await?;
+    if old.deleted_at.is_some() {
+        return Err(Error::NotFound(Thing::Message));
+    }
+    if actor.user_id() != Some(old.sender.id) {
+        return Err(Error::Forbidden("only its sender may edit a message".into()));
+    }
+    entered.demand(Action::Write)?;
+    let mut faults = Faults::default();
+    let least = usize::from(old.files.is_empty());
+    faults.check("content", text::check_text(&content, least, text::MAX_CONTENT_CHARS));
+    faults.into_result()?;
+    if content == old.content {
+        return Ok(old);
+    }
+    let now = Timestamp::now();
+    let mentions = tx.user_ids_by_name(&text::mentioned_usernames(&content)).await?;
+    tx.edit_message(&old, &content, &mentions, actor.user_id(), now).await?;
+    let message =
+        Message { content, mentions, edited_at: Some(now), updated_at: now, ..old };
+    emit(tx, actor, &Event::MessageUpdated(message.clone()), now);
+    Ok(message)
+}
+
+async fn delete(tx: &mut Tx, actor: &Actor, id: MessageId) -> Result<()> {
+    let (message, entered) = find_message(tx, actor, id).await?;
+    if message.deleted_at.is_some() {
+        return Err(Error::NotFound(Thing::Message));
+    }
+    let is_senders = actor.user_id() == Some(message.sender.id) && entered.allows(Action::Write);
+    if !is_senders && !entered.allows(Action::Manage) {
+        return Err(Error::Forbidden("only its sender and the channel's admins may delete a message".into()));
+    }
+    let now = Timestamp::now();
+    if message.reply_count > 0 {
+        tx.entomb_message(id, now).await?;
+    } else {
+        tx.delete_message(id).await?;
+    }
+    forget(tx, actor, &message, message.reply_count > 0, now);
+    let Some(root) = message.parent_id else { return Ok(()) };
+    if tx.add_to_reply_count(root, -1).await? == 0
+        && let Some(root) = tx.message(root).await?
+        && root.deleted_at.is_some()
+    {
+        // A tombstone marks the place of its replies: without any it has no purpose.
+        tx.delete_message(root.id).await?;
+        forget(tx, actor, &root, false, now);
+    }
+    Ok(())
+}
+
+/// Takes a message's content out of the journal and says there that it is gone.
+fn forget(tx: &mut Tx, actor: &Actor, message: &Message, is_tombstone: bool, now: Timestamp) {
+    tx.scrub(message.id, patchbay_protocol::scrubbed_message(message, now));
+    let event = Event::MessageDeleted {
+        id: message.id,
+        channel_id: message.channel_id,
+        parent_id: message.parent_id,
+        is_tombstone,
+        deleted_at: now,
+    };
+    emit(tx, actor, &event, now);
+}

@@ -1,0 +1,165 @@
+//! The operations: everything that a client, a socket or a plugin can make the host do.
+//!
+//! Owns: every permission decision and every write. REST, gateway and plugin imports are thin doors that call
+//! one function here. Must not: know HTTP, frames or WIT, or publish anything: an operation appends its events
+//! to the journal, and delivery happens from there.
+
+mod access;
+mod accounts;
+mod channels;
+mod error;
+mod journal;
+mod kv;
+mod maintenance;
+mod members;
+mod messages;
+pub mod plugins;
+mod reactions;
+mod sessions;
+mod users;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use patchbay_core::Timestamp;
+use patchbay_store::{Page, Store};
+
+use crate::{
+    auth::{
+        passwords::Passwords,
+        tokens::{self, AccessTokens},
+    },
+    bus::Bus,
+    config,
+};
+
+pub use accounts::Registration;
+pub use channels::{ChannelChanges, NewChannel};
+pub use error::{Error, Result, Thing};
+pub use messages::NewPost;
+pub use sessions::{Caller, Device, LoggedIn};
+pub use users::ProfileChanges;
+
+use sessions::SessionCache;
+
+/// The operations. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ops(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    bus: Bus,
+    passwords: Passwords,
+    tokens: AccessTokens,
+    sessions: SessionCache,
+    auth: config::Auth,
+    journal: config::Journal,
+    /// Makes the first account superuser from anywhere; none once there is an account.
+    bootstrap: Mutex<Option<String>>,
+}
+
+impl Ops {
+    /// The operations on a database, whose signing key is made if there is none yet.
+    ///
+    /// # Errors
+    /// If the database can't be read or written.
+    pub async fn start(store: Store, bus: Bus, config: &config::Config) -> Result<Self> {
+        let mut keys = store.read().await?.signing_keys().await?;
+        if keys.is_empty() {
+            let key = tokens::new_signing_key(Timestamp::now())?;
+            let kept = key.clone();
+            store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { Ok(tx.insert_signing_key(&kept).await?) })
+                })
+                .await?;
+            keys.push(key);
+        }
+        let bootstrap = if store.read().await?.has_users().await? {
+            None
+        } else {
+            Some(crate::auth::random_text(18)?)
+        };
+        let tokens = AccessTokens::new(&keys, config.auth.access_ttl)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self(Arc::new(Inner {
+            store,
+            bus,
+            passwords: Passwords::new()?,
+            tokens,
+            sessions: SessionCache::default(),
+            auth: config.auth.clone(),
+            journal: config.journal.clone(),
+            bootstrap: Mutex::new(bootstrap),
+        })))
+    }
+
+    /// What makes the first account superuser from anywhere, while there is no account.
+    pub fn bootstrap_token(&self) -> Option<String> {
+        self.0.bootstrap.lock().ok()?.clone()
+    }
+
+    /// The database, for those who read the journal.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+}
+
+/// Which page of a list ordered by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Only ids below this one.
+    pub before: Option<i64>,
+    /// Only ids above this one.
+    pub after: Option<i64>,
+    /// 1 to 200.
+    pub limit: i64,
+}
+
+/// A page, in the list's own order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageOf<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether there are more in the direction of paging.
+    pub has_more: bool,
+}
+
+/// Most items of a page.
+pub const MAX_PAGE: i64 = 200;
+
+impl PageRequest {
+    /// The first page.
+    pub fn first(limit: i64) -> Self {
+        Self { before: None, after: None, limit }
+    }
+
+    /// What to ask of the store: one more than wanted, to see whether there are more.
+    fn query(self) -> Page {
+        Page { before: self.before, after: self.after, limit: self.limit + 1 }
+    }
+
+    /// Makes a page of what the store found, in an order that does not depend on the direction of paging.
+    fn page<T>(self, mut found: Vec<T>, newest_first: bool) -> PageOf<T> {
+        let limit = usize::try_from(self.limit).unwrap_or(0);
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let came_falling = self.after.is_none() && (newest_first || self.before.is_some());
+        if came_falling != newest_first {
+            found.reverse();
+        }
+        PageOf { items: found, has_more }
+    }
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The peer.
+    pub ip: IpAddr,
+    /// Whether a proxy says that it stands between: then the peer is not the client.
+    pub forwarded: bool,
+}

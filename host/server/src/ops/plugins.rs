@@ -1,0 +1,524 @@
+//! Which plugins serve, in which version, with which grants: installing, replacing, granting, disabling.
+//!
+//! Owns: the order of steps that lets the old version serve until the new one has proved itself. Must not: run
+//! plugins (that is the runtime) or grant anything that no operator granted, except to what came with the host.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use patchbay_core::{Actor, MessageId, Timestamp};
+use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
+use patchbay_store::{PluginRow, PluginVersionRow};
+
+use super::{Error, Ops, Result, Thing, access::demand_superuser};
+use crate::config;
+
+/// The plugins of this deployment. Cheap to clone.
+#[derive(Clone)]
+pub struct Deployment(Arc<Inner>);
+
+struct Inner {
+    ops: Ops,
+    runtime: Runtime,
+    declared: BTreeMap<String, config::Declared>,
+    native_paths: Vec<&'static str>,
+    /// Changes are made one after the other.
+    changing: tokio::sync::Mutex<()>,
+    /// Why an enabled plugin does not serve.
+    failures: Mutex<BTreeMap<String, String>>,
+}
+
+/// Whether a plugin serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Active,
+    /// The operator does not want it to.
+    Disabled,
+    /// It waits until everything it needs is granted.
+    PendingGrants(String),
+    /// It can't.
+    Failed(String),
+}
+
+/// An installed plugin, as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// Its row.
+    pub row: PluginRow,
+    /// The manifest of the version that serves, or of the newest one.
+    pub manifest: Manifest,
+    /// That version's digest.
+    pub digest: String,
+    /// What it has.
+    pub grants: Grants,
+    /// The path templates beyond its own prefix that it wants.
+    pub routes_wanted: Vec<String>,
+    /// All versions, newest first.
+    pub versions: Vec<PluginVersionRow>,
+    /// Whether it serves.
+    pub state: State,
+}
+
+/// What to change of a plugin; absent parts stay.
+#[derive(Clone, Debug, Default)]
+pub struct PluginChanges {
+    /// Whether it is to serve.
+    pub enabled: Option<bool>,
+    /// Its capabilities, in place of those it has.
+    pub grants: Option<Vec<String>>,
+    /// Its routes beyond its own prefix, in place of those it has.
+    pub routes: Option<Vec<String>>,
+}
+
+impl Deployment {
+    /// The plugins of a deployment; none serves before [`Deployment::start`].
+    pub fn new(ops: Ops, runtime: Runtime, config: &config::Plugins, native_paths: Vec<&'static str>) -> Self {
+        Self(Arc::new(Inner {
+            ops,
+            runtime,
+            declared: config.declared.clone(),
+            native_paths,
+            changing: tokio::sync::Mutex::default(),
+            failures: Mutex::default(),
+        }))
+    }
+
+    /// Takes in what came with the host and what the settings declare, and starts every enabled plugin. A
+    /// plugin that can't be started is logged and shown; it doesn't keep the server from starting.
+    ///
+    /// # Errors
+    /// If the database can't be read or written, or a declared file can't be read.
+    pub async fn start(&self, bundled: Option<&Path>) -> Result<()> {
+        for path in bundled.map(components_in).unwrap_or_default() {
+            let bytes = read(&path)?;
+            let inspection = Runtime::inspect(&bytes).map_err(|error| {
+                Error::Internal(format!("the bundled plugin {} is broken: {error}", path.display()))
+            })?;
+            self.take_in_bundled(inspection, bytes).await?;
+        }
+        for (name, declared) in &self.0.declared {
+            if let Err(error) = self.take_in_declared(name, declared).await {
+                tracing::error!(plugin = %name, %error, "the declared plugin could not be installed");
+                self.set_failure(name, Some(error.to_string()));
+            }
+        }
+        for row in self.rows().await? {
+            if row.enabled
+                && let Some(digest) = &row.active_digest
+            {
+                match self.activate(&row, digest).await {
+                    Ok(()) => self.set_failure(&row.name, None),
+                    Err(error) => {
+                        tracing::error!(plugin = %row.name, %error, "the plugin does not start");
+                        self.set_failure(&row.name, Some(error.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What came with the host has what it asks for; an operator's later choices stay.
+    async fn take_in_bundled(&self, inspection: Inspection, bytes: Bytes) -> Result<()> {
+        let name = inspection.manifest.name.clone();
+        let wanted = Grants {
+            capabilities: inspection.manifest.capabilities.clone(),
+            routes: routes_beyond_prefix(&inspection.manifest),
+        };
+        let row = match self.row(&name).await? {
+            None => new_row(&name, Some(inspection.digest.clone()), &wanted),
+            Some(row) if row.bundled_digest.as_deref() == Some(&inspection.digest) => return Ok(()),
+            Some(mut row) => {
+                if row.active_digest == row.bundled_digest {
+                    // The operator runs what came with the host: so does the next release, with what is new.
+                    let mut grants = grants_of(&row)?;
+                    if let Some(old) = &row.active_digest {
+                        let old = self.manifest(&name, old).await?;
+                        let new = wanted.capabilities.difference(&old.capabilities).cloned();
+                        grants.capabilities.extend(new.collect::<Vec<_>>());
+                        let had = routes_beyond_prefix(&old);
+                        grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
+                    }
+                    set_grants(&mut row, &grants);
+                    row.active_digest = Some(inspection.digest.clone());
+                }
+                row
+            }
+        };
+        let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
+        self.persist(row, Some((inspection, bytes)), None).await
+    }
+
+    async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
+        let mut row = self.row(name).await?;
+        let mut version = None;
+        if let Some(source) = &declared.source {
+            let bytes = read(source)?;
+            let inspection = self.admit(name, &bytes)?;
+            let mut new = row.take().unwrap_or_else(|| new_row(name, None, &Grants::default()));
+            new.active_digest = Some(inspection.digest.clone());
+            row = Some(new);
+            version = Some((inspection, bytes));
+        }
+        let mut row = row.ok_or(Error::NotFound(Thing::Plugin))?;
+        let changes = PluginChanges {
+            enabled: declared.enabled,
+            grants: declared.grants.clone(),
+            routes: declared.routes.clone(),
+        };
+        apply(&mut row, &changes)?;
+        self.persist(row, version, None).await
+    }
+
+    /// The installed plugins by name.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for who isn't superuser.
+    pub async fn list(&self, actor: &Actor) -> Result<Vec<Installed>> {
+        demand_superuser(actor)?;
+        let mut installed = Vec::new();
+        for row in self.rows().await? {
+            installed.push(self.describe(row).await?);
+        }
+        Ok(installed)
+    }
+
+    /// One installed plugin.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::NotFound`].
+    pub async fn get(&self, actor: &Actor, name: &str) -> Result<Installed> {
+        demand_superuser(actor)?;
+        let row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        self.describe(row).await
+    }
+
+    /// Installs a component or replaces the version that serves. A new plugin that wants what it has not been
+    /// granted is kept and waits; a new version of one that serves is refused then. In every error the version
+    /// that served before serves on. The flag says whether the plugin is new.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]; [`Error::Refused`] with what is wrong with the component; [`Error::Conflict`]
+    /// with `managed_by_settings`.
+    pub async fn put(&self, actor: &Actor, name: &str, bytes: Bytes) -> Result<(Installed, bool)> {
+        demand_superuser(actor)?;
+        let inspection = self.admit(name, &bytes)?;
+        let _one_at_a_time = self.0.changing.lock().await;
+        if self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
+            return Err(managed(name, "source"));
+        }
+        let before = self.row(name).await?;
+        let is_new = before.is_none();
+        let mut row = before.unwrap_or_else(|| new_row(name, None, &Grants::default()));
+        row.updated_at = Timestamp::now().0;
+        let grants = grants_of(&row)?;
+        let waits = row.active_digest.is_none() && !missing(&inspection.manifest, &grants).is_empty();
+        if waits {
+            self.persist(row.clone(), Some((inspection, bytes)), actor.user_id()).await?;
+            return Ok((self.describe(row).await?, is_new));
+        }
+        let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
+        row.active_digest = Some(inspection.digest.clone());
+        let enabled = row.enabled;
+        self.switch(enabled.then_some(plugin), row.clone(), Some((inspection, bytes)), actor).await?;
+        Ok((self.describe(row).await?, is_new))
+    }
+
+    /// Grants, revokes, enables, disables. With grants that suffice, a waiting plugin starts; grants that its
+    /// version needs can't be taken from a plugin that serves: disable it first.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Invalid`], [`Error::Refused`] if the plugin can't
+    /// serve that way, [`Error::Conflict`] with `managed_by_settings`.
+    pub async fn update(&self, actor: &Actor, name: &str, changes: PluginChanges) -> Result<Installed> {
+        demand_superuser(actor)?;
+        let _one_at_a_time = self.0.changing.lock().await;
+        if let Some(declared) = self.0.declared.get(name) {
+            let both = [
+                ("enabled", declared.enabled.is_some() && changes.enabled.is_some()),
+                ("grants", declared.grants.is_some() && changes.grants.is_some()),
+                ("routes", declared.routes.is_some() && changes.routes.is_some()),
+            ];
+            if let Some((key, _)) = both.into_iter().find(|(_, clash)| *clash) {
+                return Err(managed(name, key));
+            }
+        }
+        let mut row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        apply(&mut row, &changes)?;
+        let grants = grants_of(&row)?;
+        let newest = match &row.active_digest {
+            Some(digest) => Some(digest.clone()),
+            None => self.versions(name).await?.into_iter().next().map(|version| version.digest),
+        };
+        let Some(digest) = newest else { return Err(Error::NotFound(Thing::Plugin)) };
+        let manifest = self.manifest(name, &digest).await?;
+        let suffices = missing(&manifest, &grants).is_empty();
+        if row.active_digest.is_none() && suffices {
+            row.active_digest = Some(digest.clone());
+        }
+        let serves = row.enabled && row.active_digest.is_some();
+        let plugin = if serves {
+            let bytes = self.component(name, &digest).await?;
+            Some(self.0.runtime.prepare(bytes, &grants).await.map_err(refused)?)
+        } else {
+            None
+        };
+        self.switch(plugin, row.clone(), None, actor).await?;
+        self.describe(row).await
+    }
+
+    /// The atomic switch and its record: the new version serves first, and if that can't be written down, the
+    /// old one is back.
+    async fn switch(
+        &self,
+        plugin: Option<Arc<Plugin>>,
+        row: PluginRow,
+        version: Option<(Inspection, Bytes)>,
+        actor: &Actor,
+    ) -> Result<()> {
+        let runtime = &self.0.runtime;
+        let name = row.name.clone();
+        let old = runtime.active().into_iter().find(|active| active.name() == name);
+        match plugin {
+            Some(plugin) => runtime.activate(plugin).map_err(refused)?,
+            None => {
+                runtime.deactivate(&name);
+            }
+        }
+        if let Err(error) = self.persist(row, version, actor.user_id()).await {
+            match old {
+                Some(old) => runtime.activate(old).map_err(refused)?,
+                None => {
+                    runtime.deactivate(&name);
+                }
+            }
+            return Err(error);
+        }
+        self.set_failure(&name, None);
+        Ok(())
+    }
+
+    async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
+        let bytes = self.component(&row.name, digest).await?;
+        let plugin = self.0.runtime.prepare(bytes, &grants_of(row)?).await.map_err(refused)?;
+        self.0.runtime.activate(plugin).map_err(refused)
+    }
+
+    /// Checks what needs no compiler: the manifest, its name, routes that are the host's own.
+    fn admit(&self, name: &str, bytes: &[u8]) -> Result<Inspection> {
+        let inspection = Runtime::inspect(bytes).map_err(refused)?;
+        if inspection.manifest.name != name {
+            return Err(Error::Refused(
+                "name_mismatch".into(),
+                format!("the component's manifest names it {:?}, not {name:?}", inspection.manifest.name),
+            ));
+        }
+        for route in &inspection.manifest.routes {
+            if self.0.native_paths.iter().any(|native| shape(native) == shape(&route.path)) {
+                let why = format!("{} is the host's own", route.path);
+                return Err(Error::Refused("route_conflict".into(), why));
+            }
+        }
+        Ok(inspection)
+    }
+
+    /// What runs the plugins, for the doors that call them.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// Finds the plugin for a request.
+    pub fn route(&self, method: &http::Method, path: &str) -> Routed {
+        self.0.runtime.route(method, path)
+    }
+
+    /// What plugins add to these messages for this viewer, who can read them.
+    pub async fn decorate(&self, viewer: &Actor, messages: &[MessageId]) -> Decorations {
+        if messages.is_empty() {
+            return Decorations::default();
+        }
+        let decorations = self.0.runtime.decorate(viewer, messages).await;
+        for (plugin, error) in &decorations.failures {
+            tracing::warn!(%plugin, %error, "a decorator was left out");
+        }
+        decorations
+    }
+
+    async fn rows(&self) -> Result<Vec<PluginRow>> {
+        Ok(self.0.ops.store().read().await?.plugins().await?)
+    }
+
+    async fn row(&self, name: &str) -> Result<Option<PluginRow>> {
+        Ok(self.0.ops.store().read().await?.plugin(name).await?)
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<PluginVersionRow>> {
+        Ok(self.0.ops.store().read().await?.plugin_versions(name).await?)
+    }
+
+    async fn component(&self, name: &str, digest: &str) -> Result<Bytes> {
+        let bytes = self.0.ops.store().read().await?.plugin_component(name, digest).await?;
+        bytes.map(Bytes::from).ok_or_else(|| Error::Internal(format!("version {digest} of {name} is gone")))
+    }
+
+    async fn manifest(&self, name: &str, digest: &str) -> Result<Manifest> {
+        let bytes = self.component(name, digest).await?;
+        Ok(Runtime::inspect(&bytes).map_err(refused)?.manifest)
+    }
+
+    async fn persist(
+        &self,
+        row: PluginRow,
+        version: Option<(Inspection, Bytes)>,
+        by: Option<patchbay_core::UserId>,
+    ) -> Result<()> {
+        self.0
+            .ops
+            .store()
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    tx.put_plugin(&row).await?;
+                    if let Some((inspection, bytes)) = version {
+                        let number = inspection.manifest.version.to_string();
+                        let (name, digest) = (&row.name, &inspection.digest);
+                        tx.insert_plugin_version(name, digest, &number, &bytes, by, Timestamp::now()).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn describe(&self, row: PluginRow) -> Result<Installed> {
+        let versions = self.versions(&row.name).await?;
+        let newest = versions.first().map(|version| version.digest.clone());
+        let digest = row.active_digest.clone().or(newest).ok_or(Error::NotFound(Thing::Plugin))?;
+        let manifest = self.manifest(&row.name, &digest).await?;
+        let grants = grants_of(&row)?;
+        let failure = self.failures().get(&row.name).cloned();
+        let missing = missing(&manifest, &grants);
+        let state = match failure {
+            _ if !row.enabled => State::Disabled,
+            Some(reason) => State::Failed(reason),
+            None if row.active_digest.is_none() => {
+                State::PendingGrants(format!("not granted: {}", missing.join(", ")))
+            }
+            None => State::Active,
+        };
+        let routes_wanted = routes_beyond_prefix(&manifest);
+        Ok(Installed { row, manifest, digest, grants, routes_wanted, versions, state })
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_failure(&self, name: &str, reason: Option<String>) {
+        match reason {
+            Some(reason) => self.failures().insert(name.to_owned(), reason),
+            None => self.failures().remove(name),
+        };
+    }
+}
+
+fn refused(error: LoadError) -> Error {
+    match error {
+        LoadError::Cache(_) => Error::Internal(error.to_string()),
+        other => Error::Refused(other.code().to_owned(), other.to_string()),
+    }
+}
+
+fn managed(name: &str, key: &str) -> Error {
+    Error::Conflict("managed_by_settings", format!("plugins.{name}.{key} is set in the settings; change it there"))
+}
+
+fn new_row(name: &str, active_digest: Option<String>, grants: &Grants) -> PluginRow {
+    let now = Timestamp::now().0;
+    let mut row = PluginRow {
+        name: name.to_owned(),
+        active_digest,
+        enabled: true,
+        capabilities: String::new(),
+        routes: String::new(),
+        bundled_digest: None,
+        created_at: now,
+        updated_at: now,
+    };
+    set_grants(&mut row, grants);
+    row
+}
+
+fn apply(row: &mut PluginRow, changes: &PluginChanges) -> Result<()> {
+    let mut grants = grants_of(row)?;
+    if let Some(capabilities) = &changes.grants {
+        grants.capabilities = capabilities.iter().cloned().collect::<BTreeSet<_>>();
+    }
+    if let Some(routes) = &changes.routes {
+        grants.routes.clone_from(routes);
+    }
+    set_grants(row, &grants);
+    row.enabled = changes.enabled.unwrap_or(row.enabled);
+    row.updated_at = Timestamp::now().0;
+    Ok(())
+}
+
+fn set_grants(row: &mut PluginRow, grants: &Grants) {
+    // Lists of strings always serialise.
+    row.capabilities = serde_json::to_string(&grants.capabilities).unwrap_or_default();
+    row.routes = serde_json::to_string(&grants.routes).unwrap_or_default();
+}
+
+fn grants_of(row: &PluginRow) -> Result<Grants> {
+    let wrong = |error: serde_json::Error| Error::Internal(format!("grants of {}: {error}", row.name));
+    Ok(Grants {
+        capabilities: serde_json::from_str(&row.capabilities).map_err(wrong)?,
+        routes: serde_json::from_str(&row.routes).map_err(wrong)?,
+    })
+}
+
+fn routes_beyond_prefix(manifest: &Manifest) -> Vec<String> {
+    let mut paths: Vec<String> = manifest
+        .routes
+        .iter()
+        .map(|route| route.path.clone())
+        .filter(|path| !manifest.owns_path(path))
+        .collect();
+    paths.dedup();
+    paths
+}
+
+/// What a manifest asks for and has not been granted.
+fn missing(manifest: &Manifest, grants: &Grants) -> Vec<String> {
+    let capabilities = manifest.capabilities.difference(&grants.capabilities).cloned();
+    let routes = routes_beyond_prefix(manifest)
+        .into_iter()
+        .filter(|route| !grants.routes.iter().any(|granted| shape(granted) == shape(route)));
+    capabilities.chain(routes).collect()
+}
+
+/// A path template without the names of its parameters.
+fn shape(path: &str) -> String {
+    let segments = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn read(path: &Path) -> Result<Bytes> {
+    std::fs::read(path).map(Bytes::from).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+}
+
+/// The components in a directory, by name.
+fn components_in(directory: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .collect();
+    paths.sort();
+    paths
+}

@@ -1,0 +1,327 @@
+//! Sessions: who is behind a token, the chain of refresh tokens, and the end of a login.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use patchbay_core::{Actor, SessionId, Timestamp, User, UserId};
+use patchbay_store::{SessionRow, Tx};
+
+use super::{Error, Ops, Result, Thing};
+use crate::{
+    auth::tokens::{self, Proof},
+    bus::Signal,
+};
+
+/// Who is behind a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// With which authority.
+    pub actor: Actor,
+    /// Who.
+    pub user_id: UserId,
+    /// By which login.
+    pub session_id: SessionId,
+    /// When that login ends if it isn't refreshed.
+    pub expires_at: Timestamp,
+}
+
+/// From what a user logs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// Its address.
+    pub ip: Option<String>,
+}
+
+/// A new pair of tokens.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// A JWT.
+    pub access_token: String,
+    /// Opaque.
+    pub refresh_token: String,
+    /// For how long the access token is good.
+    pub expires_in: Duration,
+    /// Who.
+    pub user: User,
+}
+
+/// What is known of live sessions without asking the database, so that most requests don't. A session that
+/// ends is taken out after the commit that ends it; `generation` keeps a reader that began before that from
+/// putting it back.
+#[derive(Debug, Default)]
+pub(super) struct SessionCache(Mutex<Cached>);
+
+#[derive(Debug, Default)]
+struct Cached {
+    generation: u64,
+    known: HashMap<SessionId, Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    caller: Caller,
+    /// Access tokens of pairs up to this one need no further record of their use.
+    used_up_to: i64,
+}
+
+/// Sessions known at once; beyond this the cache starts anew. About 100 bytes each.
+const MAX_KNOWN: usize = 100_000;
+
+impl SessionCache {
+    fn with<T>(&self, act: impl FnOnce(&mut Cached) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn forget(&self, matches: impl Fn(&Caller) -> bool) {
+        self.with(|cached| {
+            cached.generation += 1;
+            cached.known.retain(|_, known| !matches(&known.caller));
+        });
+    }
+}
+
+enum Refreshed {
+    Pair { session: SessionRow, user: User, token_id: i64 },
+    Reused(SessionId),
+}
+
+impl Ops {
+    /// Who is behind an access token.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] if the token is not good or its session has ended.
+    pub async fn authenticate(&self, token: &str) -> Result<Caller> {
+        let proof = self.0.tokens.verify(token).ok_or_else(Error::unauthenticated)?;
+        let known = self.known_session(proof).await?;
+        if known.caller.expires_at <= Timestamp::now() {
+            return Err(Error::unauthenticated());
+        }
+        if proof.pair > known.used_up_to {
+            self.record_use(proof).await?;
+        }
+        Ok(known.caller)
+    }
+
+    async fn known_session(&self, proof: Proof) -> Result<Known> {
+        let cache = &self.0.sessions;
+        let (found, generation) =
+            cache.with(|c| (c.known.get(&proof.session_id).cloned(), c.generation));
+        if let Some(known) = found {
+            return Ok(known);
+        }
+        let mut conn = self.0.store.read().await?;
+        let session = conn.session(proof.session_id).await?.ok_or_else(Error::unauthenticated)?;
+        let user = conn.user(session.user_id).await?.ok_or_else(Error::unauthenticated)?;
+        if !user.is_active || user.id != proof.user_id {
+            return Err(Error::unauthenticated());
+        }
+        let known = Known {
+            caller: Caller {
+                actor: actor_of(&user),
+                user_id: user.id,
+                session_id: session.id,
+                expires_at: session.expires_at,
+            },
+            used_up_to: session.current_token_id,
+        };
+        cache.with(|cached| {
+            if cached.generation == generation {
+                if cached.known.len() >= MAX_KNOWN {
+                    cached.known.clear();
+                }
+                cached.known.insert(session.id, known.clone());
+            }
+        });
+        Ok(known)
+    }
+
+    /// Whether a session has not ended.
+    pub async fn is_alive(&self, id: SessionId) -> bool {
+        if self.0.sessions.with(|cached| cached.known.contains_key(&id)) {
+            return true;
+        }
+        match self.0.store.read().await {
+            Ok(mut conn) => conn.session(id).await.is_ok_and(|session| session.is_some()),
+            Err(_) => false,
+        }
+    }
+
+    /// The first use of a new pair makes the refresh token before it useless.
+    async fn record_use(&self, proof: Proof) -> Result<()> {
+        self.0
+            .store
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move { Ok(tx.confirm_successor(proof.session_id, proof.pair).await?) })
+            })
+            .await?;
+        self.0.sessions.with(|cached| {
+            if let Some(known) = cached.known.get_mut(&proof.session_id) {
+                known.used_up_to = known.used_up_to.max(proof.pair);
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts a session in the writer's transaction.
+    pub(super) async fn start_session(&self, user: User, device: Device) -> Result<LoggedIn> {
+        let (refresh_token, hash) = tokens::new_refresh_token()?;
+        let now = Timestamp::now();
+        let expires_at = now.plus(self.0.auth.session_ttl);
+        let user_id = user.id;
+        let (session_id, pair) = self
+            .0
+            .store
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    let (agent, ip) = (device.user_agent.as_deref(), device.ip.as_deref());
+                    Ok(tx.insert_session(user_id, &hash, agent, ip, now, expires_at).await?)
+                })
+            })
+            .await?;
+        self.logged_in(user, session_id, pair, refresh_token)
+    }
+
+    fn logged_in(
+        &self,
+        user: User,
+        session_id: SessionId,
+        pair: i64,
+        refresh_token: String,
+    ) -> Result<LoggedIn> {
+        let proof = Proof { user_id: user.id, session_id, pair };
+        let access_token = self
+            .0
+            .tokens
+            .issue(proof, Timestamp::now())
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(LoggedIn { access_token, refresh_token, expires_in: self.0.tokens.ttl, user })
+    }
+
+    /// A new pair for a refresh token. The token stays good until the new pair is first used; using it after
+    /// that ends the session.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] with `unauthenticated` or `refresh_token_reused`.
+    pub async fn refresh(&self, token: &str) -> Result<LoggedIn> {
+        let presented = tokens::hash_token(token);
+        let (new_token, new_hash) = tokens::new_refresh_token()?;
+        let now = Timestamp::now();
+        let expires_at = now.plus(self.0.auth.session_ttl);
+        let refreshed = self
+            .0
+            .store
+            .write(move |tx| {
+                Box::pin(async move { refresh_in(tx, &presented, &new_hash, now, expires_at).await })
+            })
+            .await?;
+        match refreshed {
+            Refreshed::Pair { session, user, token_id } => {
+                // The cached end of the session is out of date.
+                self.0.sessions.forget(|caller| caller.session_id == session.id);
+                self.logged_in(user, session.id, token_id, new_token)
+            }
+            Refreshed::Reused(session) => {
+                self.after_session_end(session).await;
+                Err(Error::Unauthenticated(
+                    "refresh_token_reused",
+                    "this refresh token was replaced; the session has been ended",
+                ))
+            }
+        }
+    }
+
+    /// Ends the caller's session: its tokens and sockets stop at once.
+    ///
+    /// # Errors
+    /// If the database can't be written.
+    pub async fn logout(&self, caller: &Caller) -> Result<()> {
+        match self.end_session(caller, caller.session_id).await {
+            // Two logouts at once are one.
+            Err(Error::NotFound(_)) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends one of the caller's sessions.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it isn't one of them.
+    pub async fn end_session(&self, caller: &Caller, id: SessionId) -> Result<()> {
+        let user_id = caller.user_id;
+        self.0
+            .store
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    let session = tx.session(id).await?.filter(|s| s.user_id == user_id);
+                    session.ok_or(Error::NotFound(Thing::Session))?;
+                    tx.delete_session(id).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.after_session_end(id).await;
+        Ok(())
+    }
+
+    /// Ends the caller's other sessions, as after a change of password.
+    pub(super) async fn end_other_sessions(&self, caller: &Caller) -> Result<()> {
+        let sessions = self.0.store.read().await?.sessions_of(caller.user_id, Timestamp::now()).await?;
+        for session in sessions {
+            if session.id != caller.session_id {
+                match self.end_session(caller, session.id).await {
+                    Err(Error::NotFound(_)) | Ok(()) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn after_session_end(&self, id: SessionId) {
+        self.0.sessions.forget(|caller| caller.session_id == id);
+        self.0.bus.send(Signal::SessionEnded(id)).await;
+    }
+
+    /// The caller's sessions, newest first.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub async fn sessions(&self, caller: &Caller) -> Result<Vec<SessionRow>> {
+        Ok(self.0.store.read().await?.sessions_of(caller.user_id, Timestamp::now()).await?)
+    }
+}
+
+/// The authority of a user.
+pub(super) fn actor_of(user: &User) -> Actor {
+    Actor::User { id: user.id, is_superuser: user.is_superuser, is_bot: user.is_bot }
+}
+
+async fn refresh_in(
+    tx: &mut Tx,
+    presented: &[u8],
+    new_hash: &[u8],
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<Refreshed> {
+    let token = tx.refresh_token(presented).await?.ok_or_else(Error::unauthenticated)?;
+    let session = tx.session(token.session_id).await?.ok_or_else(Error::unauthenticated)?;
+    let user = tx.user(session.user_id).await?.ok_or_else(Error::unauthenticated)?;
+    if session.expires_at <= now || !user.is_active {
+        return Err(Error::unauthenticated());
+    }
+    if token.parent_id == Some(session.current_token_id) || token.id == session.current_token_id && !session.successor_used {
+        // A successor's first use makes it the current one; the current one used again (its answer was lost,
+        // or a second tab refreshed) only gets a further successor.
+        tx.set_current_token(session.id, token.id, now, expires_at).await?;
+        let token_id = tx.insert_refresh_token(session.id, Some(token.id), new_hash, now).await?;
+        return Ok(Refreshed::Pair { session, user, token_id });
+    }
+    // Whoever holds this token is not the one who holds its successor.
+    tx.delete_session(session.id).await?;
+    Ok(Refreshed::Reused(session.id))
+}

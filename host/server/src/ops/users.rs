@@ -1,0 +1,126 @@
+//! Profiles.
+
+use patchbay_core::{Actor, Event, Status, Timestamp, User, UserId, text};
+
+use super::{
+    Caller, Error, Ops, PageOf, PageRequest, Result, Thing, access::user_of, accounts::taken, error::Faults,
+    journal::emit,
+};
+
+/// What to change of one's own account; absent parts stay.
+#[derive(Clone, Default)]
+pub struct ProfileChanges {
+    /// A new name.
+    pub username: Option<String>,
+    /// A new address.
+    pub email: Option<String>,
+    /// A new name to show, or none.
+    pub full_name: Option<Option<String>>,
+    /// The present password and a new one.
+    pub password: Option<(String, String)>,
+}
+
+impl Ops {
+    /// One user.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn user(&self, _actor: &Actor, id: UserId) -> Result<User> {
+        self.0.store.read().await?.user(id).await?.ok_or(Error::NotFound(Thing::User))
+    }
+
+    /// The user of that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn user_by_name(&self, _actor: &Actor, username: &str) -> Result<User> {
+        self.0.store.read().await?.user_by_name(username).await?.ok_or(Error::NotFound(Thing::User))
+    }
+
+    /// Users whose username or full name contains a text, by rising id.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub async fn users(&self, _actor: &Actor, matching: &str, page: PageRequest) -> Result<PageOf<User>> {
+        let found = self.0.store.read().await?.users_matching(matching, &page.query()).await?;
+        Ok(page.page(found, false))
+    }
+
+    /// Changes the caller's own account. A new password ends the caller's other sessions.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`.
+    pub async fn update_me(&self, caller: &Caller, changes: ProfileChanges) -> Result<User> {
+        check_changes(&changes)?;
+        let hashed = match changes.password.clone() {
+            Some((current, new)) => Some(self.new_password(caller, current, new).await?),
+            None => None,
+        };
+        let changes_password = hashed.is_some();
+        let (actor, id) = (caller.actor.clone(), caller.user_id);
+        let user = self
+            .0
+            .store
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    let now = Timestamp::now();
+                    let old = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
+                    let mut user = old.clone();
+                    user.username = changes.username.unwrap_or(user.username);
+                    user.email = changes.email.unwrap_or(user.email);
+                    user.full_name = changes.full_name.unwrap_or(user.full_name);
+                    if user != old {
+                        user.updated_at = now;
+                        tx.update_profile(&user, now).await.map_err(taken)?;
+                        emit(tx, &actor, &Event::UserUpdated(user.clone()), now);
+                    }
+                    if let Some(hashed) = hashed {
+                        tx.set_password(id, &hashed, now).await?;
+                    }
+                    Ok(user)
+                })
+            })
+            .await?;
+        if changes_password {
+            self.end_other_sessions(caller).await?;
+        }
+        Ok(user)
+    }
+
+    async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
+        let secret = self.0.store.read().await?.secret_by_id(caller.user_id).await?;
+        if !self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await? {
+            return Err(Error::invalid("password.current", "wrong", "is not the present password"));
+        }
+        Ok(self.0.passwords.hash(new).await?)
+    }
+
+    /// Records what the actor wants to show.
+    ///
+    /// # Errors
+    /// If the database can't be written.
+    pub async fn set_status(&self, actor: &Actor, status: Status) -> Result<()> {
+        let id = user_of(actor)?;
+        self.0
+            .store
+            .write(move |tx| Box::pin(async move { Ok(tx.set_status(id, status).await?) }))
+            .await
+    }
+}
+
+fn check_changes(changes: &ProfileChanges) -> Result<()> {
+    let mut faults = Faults::default();
+    if let Some(name) = &changes.username {
+        faults.check("username", text::check_username(name));
+    }
+    if let Some(email) = &changes.email {
+        faults.check("email", text::check_email(email));
+    }
+    if let Some(Some(name)) = &changes.full_name {
+        faults.check("full_name", text::check_text(name, 0, text::MAX_FULL_NAME_CHARS));
+    }
+    if let Some((_, new)) = &changes.password {
+        faults.check("password.new", text::check_password(new));
+    }
+    faults.into_result()
+}

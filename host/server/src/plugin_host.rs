@@ -1,0 +1,226 @@
+//! What the host does for plugins: the runtime's traits over the operations. A thin door like REST and the
+//! gateway.
+
+use async_trait::async_trait;
+use patchbay_core::{
+    Actor, ChannelForViewer, ChannelId, Message, MessageId, Reaction, ReactionCount, ReactionId, User, UserId,
+};
+use patchbay_runtime::{
+    HostError, HostErrorKind,
+    capabilities::{
+        channels::Channels,
+        kv::{Kv, KvChange, KvEntry, PluginEvent},
+        log::{Log, LogLevel},
+        messages::Messages,
+        reactions::Reactions,
+        users::Users,
+    },
+};
+
+use crate::ops::{Error, NewPost, Ops, PageRequest};
+
+/// The host's side of the plugin contract.
+#[derive(Clone, Debug)]
+pub struct PluginHost(pub Ops);
+
+type Answer<T> = Result<T, HostError>;
+
+fn host_error(error: Error) -> HostError {
+    let detail = error.to_string();
+    let kind = match error {
+        Error::NotFound(_) => HostErrorKind::NotFound,
+        Error::Forbidden(_) | Error::Unauthenticated(..) => HostErrorKind::Forbidden,
+        Error::Invalid(faults) => {
+            let faults: Vec<_> = faults.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
+            return HostError::new(HostErrorKind::Invalid, faults.join("; "));
+        }
+        Error::Conflict("kv_full", _) => HostErrorKind::LimitExceeded,
+        Error::Conflict(..) | Error::Refused(..) => HostErrorKind::Conflict,
+        Error::Unavailable(_) => HostErrorKind::Unavailable,
+        Error::Store(_) | Error::Internal(_) => {
+            tracing::error!(%error, "a plugin's call into the host failed");
+            return HostError::new(HostErrorKind::Internal, "the host failed; it has logged why");
+        }
+    };
+    HostError::new(kind, detail)
+}
+
+impl Log for PluginHost {
+    fn write(&self, plugin: &str, level: LogLevel, line: &str) {
+        match level {
+            LogLevel::Trace => tracing::trace!(target: "plugin", plugin, "{line:?}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", plugin, "{line:?}"),
+            LogLevel::Info => tracing::info!(target: "plugin", plugin, "{line:?}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", plugin, "{line:?}"),
+            LogLevel::Error => tracing::error!(target: "plugin", plugin, "{line:?}"),
+        }
+    }
+}
+
+#[async_trait]
+impl Kv for PluginHost {
+    async fn get(&self, plugin: &str, key: &str) -> Answer<Option<Vec<u8>>> {
+        self.0.kv_get(plugin, key).await.map_err(host_error)
+    }
+
+    async fn get_many(&self, plugin: &str, keys: &[String]) -> Answer<Vec<Option<Vec<u8>>>> {
+        self.0.kv_get_many(plugin, keys).await.map_err(host_error)
+    }
+
+    async fn scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Answer<Vec<KvEntry>> {
+        self.0.kv_scan(plugin, prefix, after, limit).await.map_err(host_error)
+    }
+
+    async fn set(&self, plugin: &str, key: &str, value: Vec<u8>) -> Answer<()> {
+        let put = KvChange::Put { key: key.to_owned(), value, message: None };
+        self.0.kv_commit(plugin, None, vec![put], Vec::new()).await.map_err(host_error)?;
+        Ok(())
+    }
+
+    async fn delete(&self, plugin: &str, key: &str) -> Answer<bool> {
+        let delete = KvChange::Delete { key: key.to_owned() };
+        let existed = self.0.kv_commit(plugin, None, vec![delete], Vec::new()).await.map_err(host_error)?;
+        Ok(existed.first().copied().unwrap_or(false))
+    }
+
+    async fn compare_and_swap(
+        &self,
+        plugin: &str,
+        key: &str,
+        expected: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+    ) -> Answer<bool> {
+        let key = key.to_owned();
+        let expect = KvChange::Expect { key: key.clone(), value: expected };
+        let change = match value {
+            Some(value) => KvChange::Put { key, value, message: None },
+            None => KvChange::Delete { key },
+        };
+        match self.0.kv_commit(plugin, None, vec![expect, change], Vec::new()).await {
+            Ok(_) => Ok(true),
+            Err(Error::Conflict("expectation_failed", _)) => Ok(false),
+            Err(error) => Err(host_error(error)),
+        }
+    }
+
+    async fn commit(
+        &self,
+        plugin: &str,
+        actor: &Actor,
+        changes: Vec<KvChange>,
+        events: Vec<PluginEvent>,
+    ) -> Answer<()> {
+        self.0.kv_commit(plugin, Some(actor), changes, events).await.map_err(host_error)?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Reactions for PluginHost {
+    async fn add(&self, actor: &Actor, message: MessageId, emoji: &str) -> Answer<(Reaction, bool)> {
+        self.0.add_reaction(actor, message, emoji.to_owned()).await.map_err(host_error)
+    }
+
+    async fn remove(&self, actor: &Actor, message: MessageId, emoji: &str) -> Answer<()> {
+        self.0.remove_reaction(actor, message, emoji.to_owned()).await.map_err(host_error)
+    }
+
+    async fn list(
+        &self,
+        actor: &Actor,
+        message: MessageId,
+        after: Option<ReactionId>,
+        limit: u32,
+    ) -> Answer<Vec<Reaction>> {
+        self.0.reactions(actor, message, after, i64::from(limit)).await.map_err(host_error)
+    }
+
+    async fn counts(&self, actor: &Actor, messages: &[MessageId]) -> Answer<Vec<ReactionCount>> {
+        self.0.reaction_counts(actor, messages).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Messages for PluginHost {
+    async fn get(&self, actor: &Actor, id: MessageId) -> Answer<Message> {
+        self.0.message(actor, id).await.map_err(host_error)
+    }
+
+    async fn list(
+        &self,
+        actor: &Actor,
+        channel: ChannelId,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Answer<Vec<Message>> {
+        let page = PageRequest { before: before.map(|id| id.0), ..PageRequest::first(i64::from(limit)) };
+        Ok(self.0.messages(actor, channel, page).await.map_err(host_error)?.items)
+    }
+
+    async fn post(
+        &self,
+        actor: &Actor,
+        channel: ChannelId,
+        content: &str,
+        parent: Option<MessageId>,
+    ) -> Answer<Message> {
+        let new = NewPost { content: content.to_owned(), parent_id: parent, ..NewPost::default() };
+        Ok(self.0.post_message(actor, channel, new).await.map_err(host_error)?.message)
+    }
+
+    async fn edit(&self, actor: &Actor, id: MessageId, content: &str) -> Answer<Message> {
+        self.0.edit_message(actor, id, content.to_owned()).await.map_err(host_error)
+    }
+
+    async fn delete(&self, actor: &Actor, id: MessageId) -> Answer<()> {
+        self.0.delete_message(actor, id).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Channels for PluginHost {
+    async fn get(&self, actor: &Actor, id: ChannelId) -> Answer<ChannelForViewer> {
+        self.0.channel(actor, id).await.map_err(host_error)
+    }
+
+    async fn list(
+        &self,
+        actor: &Actor,
+        after: Option<ChannelId>,
+        limit: u32,
+    ) -> Answer<Vec<ChannelForViewer>> {
+        let after = after.map_or(0, |id| id.0);
+        let page = PageRequest { after: Some(after), ..PageRequest::first(i64::from(limit)) };
+        Ok(self.0.channels(actor, None, page).await.map_err(host_error)?.items)
+    }
+
+    async fn members(
+        &self,
+        actor: &Actor,
+        id: ChannelId,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Answer<Vec<UserId>> {
+        let after = after.map_or(0, |id| id.0);
+        let page = PageRequest { after: Some(after), ..PageRequest::first(i64::from(limit)) };
+        let members = self.0.members(actor, id, page).await.map_err(host_error)?;
+        Ok(members.items.into_iter().map(|member| member.user.id).collect())
+    }
+}
+
+#[async_trait]
+impl Users for PluginHost {
+    async fn get(&self, actor: &Actor, id: UserId) -> Answer<User> {
+        self.0.user(actor, id).await.map_err(host_error)
+    }
+
+    async fn find(&self, actor: &Actor, username: &str) -> Answer<User> {
+        self.0.user_by_name(actor, username).await.map_err(host_error)
+    }
+}
