@@ -1,0 +1,188 @@
+//! A host that answers at once from memory: what remains is the cost of the call.
+//!
+//! Owns: just enough of every capability to run the reactions plugin. Must not: wait.
+
+use async_trait::async_trait;
+use patchbay_core::{
+    Actor, ChannelForViewer, ChannelId, Message, MessageId, Reaction, ReactionCount, ReactionId, Timestamp,
+    User, UserId,
+};
+use patchbay_runtime::{
+    HostError, HostErrorKind,
+    capabilities::{
+        channels::Channels,
+        kv::{Kv, KvChange, KvEntry, PluginEvent},
+        log::{Log, LogLevel},
+        messages::Messages,
+        reactions::Reactions,
+        users::Users,
+    },
+};
+
+pub struct MemoryHost;
+
+fn absent<T>() -> Result<T, HostError> {
+    Err(HostError::new(HostErrorKind::Unavailable, "not part of this benchmark"))
+}
+
+/// The reaction that the host and the bare embedding both answer with.
+pub fn reaction(user_id: UserId, message_id: MessageId, emoji: &str) -> Reaction {
+    Reaction {
+        id: ReactionId(1),
+        emoji: emoji.to_owned(),
+        user_id,
+        message_id,
+        created_at: Timestamp(1_700_000_000_000),
+    }
+}
+
+#[async_trait]
+impl Reactions for MemoryHost {
+    async fn add(
+        &self,
+        actor: &Actor,
+        message: MessageId,
+        emoji: &str,
+    ) -> Result<(Reaction, bool), HostError> {
+        Ok((reaction(actor.user_id().unwrap_or(UserId(0)), message, emoji), true))
+    }
+
+    async fn remove(&self, _: &Actor, _: MessageId, _: &str) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        actor: &Actor,
+        message: MessageId,
+        _: Option<ReactionId>,
+        _: u32,
+    ) -> Result<Vec<Reaction>, HostError> {
+        Ok(vec![reaction(actor.user_id().unwrap_or(UserId(0)), message, "👍")])
+    }
+
+    async fn counts(&self, _: &Actor, messages: &[MessageId]) -> Result<Vec<ReactionCount>, HostError> {
+        let count =
+            |id: &MessageId| ReactionCount { message_id: *id, emoji: "👍".to_owned(), count: 1, me: true };
+        Ok(messages.iter().map(count).collect())
+    }
+}
+
+impl Log for MemoryHost {
+    fn write(&self, _: &str, _: LogLevel, _: &str) {}
+}
+
+#[async_trait]
+impl Kv for MemoryHost {
+    async fn get(&self, _: &str, _: &str) -> Result<Option<Vec<u8>>, HostError> {
+        absent()
+    }
+
+    async fn get_many(&self, _: &str, _: &[String]) -> Result<Vec<Option<Vec<u8>>>, HostError> {
+        absent()
+    }
+
+    async fn scan(&self, _: &str, _: &str, _: Option<&str>, _: u32) -> Result<Vec<KvEntry>, HostError> {
+        absent()
+    }
+
+    async fn set(&self, _: &str, _: &str, _: Vec<u8>) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn delete(&self, _: &str, _: &str) -> Result<bool, HostError> {
+        absent()
+    }
+
+    async fn compare_and_swap(
+        &self,
+        _: &str,
+        _: &str,
+        _: Option<Vec<u8>>,
+        _: Option<Vec<u8>>,
+    ) -> Result<bool, HostError> {
+        absent()
+    }
+
+    async fn commit(
+        &self,
+        _: &str,
+        _: &Actor,
+        _: Vec<KvChange>,
+        _: Vec<PluginEvent>,
+    ) -> Result<(), HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Messages for MemoryHost {
+    async fn get(&self, _: &Actor, _: MessageId) -> Result<Message, HostError> {
+        absent()
+    }
+
+    async fn list(
+        &self,
+        _: &Actor,
+        _: ChannelId,
+        _: Option<MessageId>,
+        _: u32,
+    ) -> Result<Vec<Message>, HostError> {
+        absent()
+    }
+
+    async fn post(
+        &self,
+        _: &Actor,
+        _: ChannelId,
+        _: &str,
+        _: Option<MessageId>,
+    ) -> Result<Message, HostError> {
+        absent()
+    }
+
+    async fn edit(&self, _: &Actor, _: MessageId, _: &str) -> Result<Message, HostError> {
+        absent()
+    }
+
+    async fn delete(&self, _: &Actor, _: MessageId) -> Result<(), HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Channels for MemoryHost {
+    async fn get(&self, _: &Actor, _: ChannelId) -> Result<ChannelForViewer, HostError> {
+        absent()
+    }
+
+    async fn list(
+        &self,
+        _: &Actor,
+        _: Option<ChannelId>,
+        _: u32,
+    ) -> Result<Vec<ChannelForViewer>, HostError> {
+        absent()
+    }
+
+    async fn members(
+        &self,
+        _: &Actor,
+        _: ChannelId,
+        _: Option<UserId>,
+        _: u32,
+    ) -> Result<Vec<UserId>, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Users for MemoryHost {
+    async fn get(&self, _: &Actor, _: UserId) -> Result<User, HostError> {
+        absent()
+    }
+
+    async fn find(&self, _: &Actor, _: &str) -> Result<User, HostError> {
+        absent()
+    }
+}
