@@ -191,6 +191,10 @@ impl From<wasmtime::Error> for CallError {
             Some(trap) => trap.to_string(),
             None => error.root_cause().to_string(),
         };
+        // Wasmtime has no type for this one.
+        if message.contains("fuel allocated for hostcalls") {
+            return Self::LimitExceeded("a host function was handed more data than it may be".to_owned());
+        }
         let frames = error.downcast_ref::<WasmBacktrace>().map_or_else(Vec::new, frame_names);
         Self::Trapped { message, frames }
     }
@@ -199,8 +203,9 @@ impl From<wasmtime::Error> for CallError {
 /// The innermost functions of a guest, by name.
 fn frame_names(backtrace: &WasmBacktrace) -> Vec<String> {
     const SHOWN: usize = 12;
+    const SHOWN_CHARS: usize = 120;
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-        Some(name) => name.chars().take(120).collect(),
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name)).chars().take(SHOWN_CHARS).collect(),
         None => format!("function {}", frame.func_index()),
     };
     backtrace.frames().iter().take(SHOWN).map(name).collect()

@@ -26,6 +26,7 @@ pub mod answer;
 #[doc(hidden)]
 pub mod bindings;
 pub mod input;
+pub mod memory;
 pub mod text;
 
 /// Channels, as the actor sees them (`patchbay:plugin/channels`).
