@@ -82,15 +82,28 @@ impl<T: Decorator> bindings::decorator_plugin::exports::patchbay::plugin::decora
 
 /// Makes a type the plugin: `register!(Type: http, decorator);`. Names the exports that it implements, each
 /// a trait of this crate; the component exports these and no others. Once per component.
+///
+/// On other targets than WebAssembly it only checks the type, so that a plugin's tests run anywhere.
 #[macro_export]
 macro_rules! register {
     ($ty:ident : $($export:ident),+ $(,)?) => {
         $( $crate::register!(@export $ty $export); )+
     };
     (@export $ty:ident http) => {
+        const _: () = {
+            const fn implements<T: $crate::Http>() {}
+            implements::<$ty>();
+        };
+        // The exports' names are no names for a linker script, which other targets write.
+        #[cfg(target_arch = "wasm32")]
         $crate::bindings::http_plugin::export_http!($ty with_types_in $crate::bindings::http_plugin);
     };
     (@export $ty:ident decorator) => {
+        const _: () = {
+            const fn implements<T: $crate::Decorator>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
         $crate::bindings::decorator_plugin::export_decorator!($ty with_types_in $crate::bindings::decorator_plugin);
     };
 }

@@ -12,8 +12,9 @@ mod report;
 use std::process::ExitCode;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [(&str, fn() -> Outcome); 1] = [("plugin-call", plugin_call::run)];
+const BENCHMARKS: [Benchmark; 1] = [("plugin-call", plugin_call::run)];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
