@@ -1,1 +1,13 @@
+//! The harness: a real server in a directory of its own, users who talk to it by HTTP and WebSocket.
+//!
+//! A test that leaves an error in the server's log fails, unless it said that it expects one.
 
+mod client;
+mod server;
+mod socket;
+
+pub use client::{Answer, User, anonymous};
+pub use server::{TestApp, component, guest, program};
+pub use socket::Socket;
+
+pub use serde_json::{Value, json};

@@ -105,11 +105,7 @@ impl Conn {
     ///
     /// # Errors
     /// [`StoreError::Unique`] naming `channels.dm_key`.
-    pub async fn insert_channel(
-        &mut self,
-        new: &NewChannel,
-        now: Timestamp,
-    ) -> Result<Channel, StoreError> {
+    pub async fn insert_channel(&mut self, new: &NewChannel, now: Timestamp) -> Result<Channel, StoreError> {
         let row = on!(self, |c| {
             sqlx::query_as::<_, Row>(
                 "INSERT INTO channels (name, description, is_direct_message, is_public, is_vc, dm_key,
@@ -135,12 +131,10 @@ impl Conn {
     /// The direct message of that set of people.
     pub async fn direct_message(&mut self, dm_key: &str) -> Result<Option<ChannelId>, StoreError> {
         let id = on!(self, |c| {
-            sqlx::query_scalar::<_, i64>(
-                "SELECT id FROM channels WHERE dm_key = $1 AND deleted_at IS NULL",
-            )
-            .bind(dm_key)
-            .fetch_optional(c)
-            .await?
+            sqlx::query_scalar::<_, i64>("SELECT id FROM channels WHERE dm_key = $1 AND deleted_at IS NULL")
+                .bind(dm_key)
+                .fetch_optional(c)
+                .await?
         });
         Ok(id.map(ChannelId))
     }
@@ -262,7 +256,7 @@ impl Conn {
             sqlx::query(
                 "DELETE FROM channels WHERE deleted_at IS NOT NULL
                  AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.channel_id = channels.id)
-                 AND deleted_at < coalesce((SELECT min(created_at) FROM events), 0)",
+                 AND NOT EXISTS (SELECT 1 FROM events e WHERE e.created_at <= channels.deleted_at)",
             )
             .execute(c)
             .await?;

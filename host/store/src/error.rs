@@ -11,7 +11,9 @@ pub enum StoreError {
     #[error("a unique value exists: {0}")]
     Unique(String),
     /// A migration that this program doesn't know has been applied.
-    #[error("the database was migrated to version {0} by a newer Patchbay; start that version, or restore a backup")]
+    #[error(
+        "the database was migrated to version {0} by a newer Patchbay; start that version, or restore a backup"
+    )]
     Newer(i64),
     /// A migration failed.
     #[error("migration failed: {0}")]

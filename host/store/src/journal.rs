@@ -224,8 +224,7 @@ impl Conn {
             .fetch_one(&mut *c)
             .await?;
             let Some(until) = until else { return Ok(0) };
-            let gone =
-                sqlx::query("DELETE FROM events WHERE seq <= $1").bind(until).execute(&mut *c).await?;
+            let gone = sqlx::query("DELETE FROM events WHERE seq <= $1").bind(until).execute(&mut *c).await?;
             sqlx::query("UPDATE journal_head SET floor = $1").bind(until).execute(c).await?;
             Ok(gone.rows_affected())
         })

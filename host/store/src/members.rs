@@ -3,12 +3,7 @@
 use patchbay_core::{ChannelId, Member, MessageId, Role, Timestamp, User, UserId};
 use sqlx::{FromRow, QueryBuilder};
 
-use crate::{
-    Conn, Page, StoreError,
-    channels::parse_role,
-    conn::on,
-    users::UserRow,
-};
+use crate::{Conn, Page, StoreError, channels::parse_role, conn::on, users::UserRow};
 
 #[derive(FromRow)]
 struct Row {
@@ -66,11 +61,7 @@ impl Conn {
     }
 
     /// One membership.
-    pub async fn member(
-        &mut self,
-        channel: ChannelId,
-        user: UserId,
-    ) -> Result<Option<Member>, StoreError> {
+    pub async fn member(&mut self, channel: ChannelId, user: UserId) -> Result<Option<Member>, StoreError> {
         let mut query = QueryBuilder::new(SELECT);
         query.push_bind(channel.0).push(" AND m.user_id = ").push_bind(user.0);
         let row = on!(self, |c| query.build_query_as::<Row>().fetch_optional(c).await?);
@@ -87,10 +78,7 @@ impl Conn {
     }
 
     /// How many members of at least this role there are, and how many members at all.
-    pub async fn count_owners_and_members(
-        &mut self,
-        channel: ChannelId,
-    ) -> Result<(i64, i64), StoreError> {
+    pub async fn count_owners_and_members(&mut self, channel: ChannelId) -> Result<(i64, i64), StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_as::<_, (i64, i64)>(
                 "SELECT coalesce(sum(CASE WHEN role = 'owner' THEN 1 ELSE 0 END), 0), count(*)
@@ -103,12 +91,7 @@ impl Conn {
     }
 
     /// Changes a member's role.
-    pub async fn set_role(
-        &mut self,
-        channel: ChannelId,
-        user: UserId,
-        role: Role,
-    ) -> Result<(), StoreError> {
+    pub async fn set_role(&mut self, channel: ChannelId, user: UserId, role: Role) -> Result<(), StoreError> {
         on!(self, |c| {
             sqlx::query("UPDATE channel_members SET role = $3 WHERE channel_id = $1 AND user_id = $2")
                 .bind(channel.0)

@@ -195,18 +195,16 @@ impl Conn {
     pub async fn message(&mut self, id: MessageId) -> Result<Option<Message>, StoreError> {
         let mut query = QueryBuilder::new(SELECT);
         query.push("m.id = ").push_bind(id.0);
-        query.push(" AND EXISTS (SELECT 1 FROM channels c WHERE c.id = m.channel_id AND c.deleted_at IS NULL)");
+        query.push(
+            " AND EXISTS (SELECT 1 FROM channels c WHERE c.id = m.channel_id AND c.deleted_at IS NULL)",
+        );
         let row = on!(self, |c| query.build_query_as::<Row>().fetch_optional(c).await?);
         let Some(row) = row else { return Ok(None) };
         Ok(self.with_files(vec![row]).await?.pop())
     }
 
     /// A page of a channel's messages, newest first unless `page.after` is given.
-    pub async fn messages(
-        &mut self,
-        channel: ChannelId,
-        page: &Page,
-    ) -> Result<Vec<Message>, StoreError> {
+    pub async fn messages(&mut self, channel: ChannelId, page: &Page) -> Result<Vec<Message>, StoreError> {
         let mut query = QueryBuilder::new(SELECT);
         query.push("m.channel_id = ").push_bind(channel.0);
         page.push(&mut query, "m.id", true);
@@ -279,7 +277,10 @@ impl Conn {
             .bind(now.0)
             .execute(&mut *c)
             .await?;
-            sqlx::query("DELETE FROM message_mentions WHERE message_id = $1").bind(old.id.0).execute(c).await?;
+            sqlx::query("DELETE FROM message_mentions WHERE message_id = $1")
+                .bind(old.id.0)
+                .execute(c)
+                .await?;
         });
         self.insert_mentions(old.id, old.channel_id, mentions).await
     }
@@ -431,7 +432,10 @@ impl Conn {
     /// Forgets keys used before `before`.
     pub async fn forget_keys(&mut self, before: Timestamp) -> Result<(), StoreError> {
         on!(self, |c| {
-            sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1").bind(before.0).execute(c).await?
+            sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
+                .bind(before.0)
+                .execute(c)
+                .await?
         });
         Ok(())
     }

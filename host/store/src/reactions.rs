@@ -129,9 +129,8 @@ impl Conn {
         messages: &[MessageId],
         viewer: Option<UserId>,
     ) -> Result<Vec<ReactionCount>, StoreError> {
-        let mut query = QueryBuilder::new(
-            "SELECT r.message_id, r.emoji, count(*), max(CASE WHEN r.user_id = ",
-        );
+        let mut query =
+            QueryBuilder::new("SELECT r.message_id, r.emoji, count(*), max(CASE WHEN r.user_id = ");
         query.push_bind(viewer.map(|id| id.0));
         query.push(" THEN 1 ELSE 0 END) FROM reactions r ");
         if let Some(viewer) = viewer {
@@ -145,11 +144,7 @@ impl Conn {
         query.push("WHERE r.message_id IN (").push(id_list(messages.iter().map(|id| id.0)));
         query.push(") GROUP BY r.message_id, r.emoji ORDER BY r.message_id, min(r.id)");
         let rows = on!(self, |c| {
-            query
-                .build_query_as::<(i64, String, i64, i64)>()
-                .persistent(false)
-                .fetch_all(c)
-                .await?
+            query.build_query_as::<(i64, String, i64, i64)>().persistent(false).fetch_all(c).await?
         });
         Ok(rows
             .into_iter()

@@ -206,11 +206,7 @@ impl Conn {
     }
 
     /// A user's sessions that have not expired, newest first.
-    pub async fn sessions_of(
-        &mut self,
-        user: UserId,
-        now: Timestamp,
-    ) -> Result<Vec<SessionRow>, StoreError> {
+    pub async fn sessions_of(&mut self, user: UserId, now: Timestamp) -> Result<Vec<SessionRow>, StoreError> {
         let rows = on!(self, |c| {
             sqlx::query_as::<_, Row>(
                 "SELECT * FROM sessions WHERE user_id = $1 AND expires_at > $2 ORDER BY id DESC",

@@ -126,7 +126,10 @@ impl Conn {
     /// One user.
     pub async fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
         let row = on!(self, |c| {
-            sqlx::query_as::<_, UserRow>(select_users!("WHERE u.id = $1")).bind(id.0).fetch_optional(c).await?
+            sqlx::query_as::<_, UserRow>(select_users!("WHERE u.id = $1"))
+                .bind(id.0)
+                .fetch_optional(c)
+                .await?
         });
         row.map(User::try_from).transpose()
     }
@@ -177,7 +180,11 @@ impl Conn {
             .fetch_optional(c)
             .await?
         });
-        Ok(row.map(|(id, hashed_password, is_active)| UserSecret { id: UserId(id), hashed_password, is_active }))
+        Ok(row.map(|(id, hashed_password, is_active)| UserSecret {
+            id: UserId(id),
+            hashed_password,
+            is_active,
+        }))
     }
 
     /// What is needed to check a known user's password.

@@ -1,0 +1,11 @@
+//! The integration tests: one binary, a module per area, each test against a server of its own.
+
+mod auth;
+mod channels;
+mod config;
+mod gateway;
+mod guests;
+mod messages;
+mod plugins;
+mod store;
+mod story;

@@ -1,0 +1,180 @@
+//! Messages and threads.
+
+use patchbay_tests::{TestApp, json};
+
+#[tokio::test]
+async fn a_message_is_edited_and_deleted() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let id = bob.say(channel, "frist").await;
+    let path = format!("/api/messages/{id}");
+    assert_eq!(ann.patch(&path, &json!({ "content": "x" })).await.problem(403), "forbidden");
+    let edited = bob.patch(&path, &json!({ "content": "first @ann" })).await.expect(200);
+    assert_eq!((&edited["content"], &edited["mentions"]), (&json!("first @ann"), &json!([ann.id])));
+    assert!(edited["edited_at"].is_string());
+    assert_eq!(edited["extensions"]["reactions"], json!([]));
+    let history = ann.get(&format!("{path}/history")).await.expect(200);
+    assert_eq!(history["items"][0]["content"], "frist");
+    assert_eq!(history["items"].as_array().unwrap().len(), 1);
+    ann.delete(&path).await.expect(204);
+    assert_eq!(bob.get(&path).await.problem(404), "message_not_found");
+    assert_eq!(bob.delete(&path).await.problem(404), "message_not_found");
+}
+
+#[tokio::test]
+async fn content_is_checked() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await;
+    let channel = ann.channel("general", &[]).await;
+    let path = format!("/api/channels/{channel}/messages");
+    for bad in ["", "   ", "\n", "a\u{0}b", &"x".repeat(8_001)] {
+        let answer = ann.post(&path, &json!({ "content": bad })).await;
+        assert_eq!(answer.body["errors"][0]["field"], "content");
+        assert_eq!(answer.problem(422), "validation_failed");
+    }
+    for good in ["é".repeat(8_000), "👩‍👩‍👧‍👦 שלום 日本語 \u{202e}".to_owned(), "tabs\tand\nlines".to_owned()]
+    {
+        let made = ann.post(&path, &json!({ "content": good })).await.expect(201);
+        let read = ann.get(&format!("/api/messages/{}", made["id"])).await.expect(200);
+        assert_eq!(read["content"], good.as_str());
+    }
+    let answer = ann.post(&path, &json!({ "content": "x", "file_ids": [7] })).await;
+    assert_eq!(answer.problem(422), "validation_failed");
+    let answer = ann.post(&path, &json!({ "content": "x", "parent_id": 999 })).await;
+    assert_eq!(answer.problem(422), "validation_failed");
+}
+
+#[tokio::test]
+async fn who_only_reads_can_not_write() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[]).await;
+    let message = ann.say(channel, "hello").await;
+    let answer = bob.post(&format!("/api/channels/{channel}/messages"), &json!({ "content": "x" })).await;
+    assert_eq!(answer.problem(403), "forbidden");
+    let answer = bob.post(&format!("/api/messages/{message}/reactions"), &json!({ "emoji": "👍" })).await;
+    assert_eq!(answer.problem(403), "forbidden");
+    assert_eq!(bob.get(&format!("/api/messages/{message}")).await.expect(200)["content"], "hello");
+}
+
+#[tokio::test]
+async fn messages_page_newest_first() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await;
+    let channel = ann.channel("general", &[]).await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(ann.say(channel, &format!("message {n}")).await);
+    }
+    let page = async |query: &str| {
+        let page = ann.get(&format!("/api/channels/{channel}/messages?{query}")).await.expect(200);
+        let found: Vec<_> =
+            page["items"].as_array().unwrap().iter().map(|m| m["id"].as_i64().unwrap()).collect();
+        (found, page["has_more"].as_bool().unwrap())
+    };
+    assert_eq!(page("limit=2").await, (vec![ids[4], ids[3]], true));
+    assert_eq!(page(&format!("limit=2&before={}", ids[3])).await, (vec![ids[2], ids[1]], true));
+    assert_eq!(page(&format!("limit=2&before={}", ids[1])).await, (vec![ids[0]], false));
+    assert_eq!(page(&format!("limit=2&after={}", ids[0])).await, (vec![ids[2], ids[1]], true));
+    assert_eq!(page(&format!("limit=2&after={}", ids[3])).await, (vec![ids[4]], false));
+}
+
+#[tokio::test]
+async fn threads_have_one_level_and_leave_a_tombstone() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let posts = format!("/api/channels/{channel}/messages");
+    let root = ann.say(channel, "a question").await;
+    let reply = bob.post(&posts, &json!({ "content": "an answer", "parent_id": root })).await.expect(201);
+    let reply = reply["id"].as_i64().unwrap();
+    let second = ann.post(&posts, &json!({ "content": "thanks", "parent_id": reply })).await.expect(201);
+    assert_eq!(second["parent_id"], root, "a reply to a reply belongs to the root");
+    let second = second["id"].as_i64().unwrap();
+
+    let thread = bob.get(&format!("/api/messages/{reply}/thread")).await.expect(200);
+    assert_eq!((&thread["root"]["id"], &thread["root"]["reply_count"]), (&json!(root), &json!(2)));
+    let order: Vec<_> =
+        thread["items"].as_array().unwrap().iter().map(|m| m["id"].as_i64().unwrap()).collect();
+    assert_eq!(order, [reply, second]);
+    assert_eq!(thread["items"][0]["extensions"]["reactions"], json!([]));
+
+    ann.delete(&format!("/api/messages/{root}")).await.expect(204);
+    let tombstone = ann.get(&format!("/api/messages/{root}")).await.expect(200);
+    assert_eq!((&tombstone["content"], &tombstone["reply_count"]), (&json!(""), &json!(2)));
+    assert!(tombstone["deleted_at"].is_string());
+    assert_eq!(
+        ann.patch(&format!("/api/messages/{root}"), &json!({ "content": "x" })).await.problem(404),
+        "message_not_found"
+    );
+    bob.delete(&format!("/api/messages/{reply}")).await.expect(204);
+    assert_eq!(ann.get(&format!("/api/messages/{root}")).await.expect(200)["reply_count"], 1);
+    ann.delete(&format!("/api/messages/{second}")).await.expect(204);
+    assert_eq!(ann.get(&format!("/api/messages/{root}")).await.problem(404), "message_not_found");
+    assert_eq!(ann.get(&posts).await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_repeated_key_finds_the_original() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let path = format!("/api/channels/{channel}/messages");
+    let post = async |user: &patchbay_tests::User, content: &str| {
+        let request = user.request(reqwest::Method::POST, &path).header("idempotency-key", "k1");
+        user.send(request.json(&json!({ "content": content }))).await
+    };
+    let posts = futures_util::future::join_all((0..8).map(|_| post(&ann, "once"))).await;
+    let made = posts.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(made, 1);
+    let id = posts[0].body["id"].as_i64().unwrap();
+    assert!(posts.iter().all(|answer| answer.body["id"] == id));
+    post(&bob, "another's key").await.expect(201);
+    // The socket's nonce is the same thing.
+    let mut socket = ann.socket().await;
+    let data = json!({ "channel_id": channel, "content": "once", "nonce": "k1" });
+    assert_eq!(socket.call("message.send", data).await["data"]["id"], id);
+    assert_eq!(ann.get(&path).await.expect(200)["items"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn reactions_are_emoji_once_each() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let id = ann.say(channel, "react!").await;
+    let path = format!("/api/messages/{id}/reactions");
+    let first = ann.post(&path, &json!({ "emoji": "👍🏽" })).await.expect(201);
+    assert_eq!((&first["message_id"], &first["user_id"]), (&json!(id), &json!(ann.id)));
+    assert_eq!(ann.post(&path, &json!({ "emoji": "👍🏽" })).await.expect(200)["id"], first["id"]);
+    for good in ["❤️", "🇩🇪", "👩‍👩‍👧‍👦", "1️⃣"] {
+        bob.post(&path, &json!({ "emoji": good })).await.expect(201);
+    }
+    assert_eq!(bob.post(&path, &json!({ "emoji": "❤" })).await.status, 200, "another spelling of the same");
+    for bad in ["", "a", "1", "👍👍", "👍 ", ":+1:", "\u{200d}"] {
+        assert_eq!(
+            ann.post(&path, &json!({ "emoji": bad })).await.problem(422),
+            "validation_failed",
+            "{bad:?}"
+        );
+    }
+    assert_eq!(ann.post(&path, &json!({ "emoji": "👍", "x": 1 })).await.problem(422), "validation_failed");
+    let list = bob.get(&format!("{path}?limit=2")).await.expect(200);
+    assert_eq!((list["items"].as_array().unwrap().len(), &list["has_more"]), (2, &json!(true)));
+    bob.delete(&format!("{path}?emoji=%F0%9F%87%A9%F0%9F%87%AA")).await.expect(204);
+    bob.delete(&format!("{path}/❤️")).await.expect(204);
+    assert_eq!(bob.delete(&format!("{path}/❤️")).await.problem(404), "reaction_not_found");
+    let message = bob.get(&format!("/api/messages/{id}")).await.expect(200);
+    let counts: Vec<_> = message["extensions"]["reactions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (&r["emoji"], &r["me"]))
+        .collect();
+    assert_eq!(
+        counts,
+        [(&json!("👍🏽"), &json!(false)), (&json!("👩‍👩‍👧‍👦"), &json!(true)), (&json!("1️⃣"), &json!(true))]
+    );
+    assert_eq!(ann.put(&path, &json!({})).await.problem(405), "method_not_allowed");
+}

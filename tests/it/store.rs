@@ -1,0 +1,454 @@
+//! The contract of the store, the same for every database behind it.
+
+use std::{sync::Arc, time::Duration};
+
+use patchbay_core::{Audience, ChannelId, MessageId, Role, Seq, Timestamp, UserId};
+use patchbay_store::{
+    Location, NewChannel, NewEntry, NewMessage, NewUser, Page, Store, StoreError, Tx, Viewer,
+};
+
+/// Runs each test of the contract on each database.
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let store = super::open(dir.path()).await;
+                    super::$name(store).await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(
+    names_are_unique_without_regard_to_case,
+    an_operation_that_fails_leaves_nothing,
+    one_failure_in_a_batch_does_not_touch_the_others,
+    a_panic_in_an_operation_does_not_stop_the_writer,
+    a_caller_that_goes_away_does_not_cut_an_operation_in_half,
+    the_journal_is_dense_under_many_writers,
+    a_reader_of_the_journal_never_skips,
+    the_journal_shows_what_one_may_see_now,
+    scrubbing_reaches_events_of_the_same_batch,
+    pruning_moves_the_floor,
+    plugin_state_is_counted_and_goes_with_its_message,
+    deleted_channels_are_purged_piece_by_piece,
+    pages_go_both_ways,
+);
+
+async fn open(directory: &std::path::Path) -> Store {
+    Store::open(&Location::Sqlite(directory.join("test.db"))).await.unwrap()
+}
+
+async fn write<T: Send + 'static>(
+    store: &Store,
+    operation: impl for<'a> FnOnce(
+        &'a mut Tx,
+    )
+        -> std::pin::Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>
+    + Send
+    + 'static,
+) -> Result<T, StoreError> {
+    store.write(operation).await
+}
+
+fn new_user(name: &str) -> NewUser {
+    NewUser {
+        username: name.to_owned(),
+        email: format!("{name}@example.org"),
+        full_name: None,
+        hashed_password: None,
+        is_superuser: false,
+        is_bot: false,
+    }
+}
+
+async fn user(store: &Store, name: &str) -> UserId {
+    let new = new_user(name);
+    write(store, move |tx| Box::pin(async move { tx.insert_user(&new, Timestamp::now()).await }))
+        .await
+        .unwrap()
+}
+
+async fn channel(store: &Store, owner: UserId, is_public: bool) -> ChannelId {
+    let new = NewChannel {
+        name: "general".into(),
+        description: None,
+        is_direct_message: false,
+        is_public,
+        is_vc: false,
+        created_by_id: owner,
+        dm_key: None,
+    };
+    write(store, move |tx| {
+        Box::pin(async move {
+            let channel = tx.insert_channel(&new, Timestamp::now()).await?;
+            tx.insert_members(channel.id, &[(owner, Role::Owner)], Timestamp::now()).await?;
+            Ok(channel.id)
+        })
+    })
+    .await
+    .unwrap()
+}
+
+async fn insert(
+    tx: &mut Tx,
+    channel: ChannelId,
+    sender: UserId,
+    content: &str,
+) -> Result<MessageId, StoreError> {
+    let new = NewMessage {
+        channel_id: channel,
+        sender_id: sender,
+        is_bot: false,
+        parent_id: None,
+        content,
+        mentions: &[],
+        has_attachments: false,
+    };
+    tx.insert_message(&new, Timestamp::now()).await
+}
+
+fn entry(payload: impl Into<String>) -> NewEntry {
+    NewEntry {
+        kind: "test".into(),
+        audience: Audience::Everyone,
+        channel_id: None,
+        message_id: None,
+        actor_id: None,
+        target_user_id: None,
+        payload: payload.into(),
+        created_at: Timestamp::now(),
+    }
+}
+
+async fn names_are_unique_without_regard_to_case(store: Store) {
+    user(&store, "Änn").await;
+    let new = NewUser { email: "other@example.org".into(), ..new_user("äNN") };
+    let taken =
+        write(&store, move |tx| Box::pin(async move { tx.insert_user(&new, Timestamp::now()).await })).await;
+    assert!(matches!(&taken, Err(StoreError::Unique(what)) if what.contains("username_key")), "{taken:?}");
+    let found = store.read().await.unwrap().user_by_name("ÄNN").await.unwrap();
+    assert_eq!(found.unwrap().username, "Änn");
+}
+
+async fn an_operation_that_fails_leaves_nothing(store: Store) {
+    let failed: Result<(), StoreError> = write(&store, |tx| {
+        Box::pin(async move {
+            tx.insert_user(&new_user("ann"), Timestamp::now()).await?;
+            tx.append(entry("{}"));
+            Err(StoreError::Corrupt("on purpose".into()))
+        })
+    })
+    .await;
+    assert!(matches!(failed, Err(StoreError::Corrupt(_))));
+    let mut conn = store.read().await.unwrap();
+    assert!(!conn.has_users().await.unwrap());
+    assert_eq!(conn.journal_head().await.unwrap(), Seq(0));
+}
+
+async fn one_failure_in_a_batch_does_not_touch_the_others(store: Store) {
+    let store = Arc::new(store);
+    let tasks: Vec<_> = (0..200)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                write(&store, move |tx| {
+                    Box::pin(async move {
+                        tx.append(entry(format!("{{\"n\":{n}}}")));
+                        tx.insert_user(&new_user(&format!("user{n}")), Timestamp::now()).await?;
+                        if n % 3 == 0 { Err(StoreError::Corrupt("on purpose".into())) } else { Ok(()) }
+                    })
+                })
+                .await
+                .is_ok()
+            })
+        })
+        .collect();
+    let mut succeeded = 0;
+    for task in tasks {
+        succeeded += i64::from(task.await.unwrap());
+    }
+    assert_eq!(succeeded, 133);
+    let mut conn = store.read().await.unwrap();
+    let page = Page { before: None, after: None, limit: 1000 };
+    assert_eq!(conn.users_matching("", &page).await.unwrap().len(), 133);
+    assert_eq!(conn.journal_head().await.unwrap(), Seq(133), "a failed operation leaves no hole");
+}
+
+async fn a_panic_in_an_operation_does_not_stop_the_writer(store: Store) {
+    let panicked: Result<(), StoreError> = write(&store, |tx| {
+        Box::pin(async move {
+            tx.insert_user(&new_user("ann"), Timestamp::now()).await?;
+            panic!("on purpose")
+        })
+    })
+    .await;
+    assert!(matches!(panicked, Err(StoreError::Unavailable(_))));
+    user(&store, "ann").await;
+}
+
+async fn a_caller_that_goes_away_does_not_cut_an_operation_in_half(store: Store) {
+    for n in 0..20 {
+        let call = write(&store, move |tx| {
+            Box::pin(async move {
+                tx.insert_user(&new_user(&format!("first{n}")), Timestamp::now()).await?;
+                tokio::task::yield_now().await;
+                tx.insert_user(&new_user(&format!("second{n}")), Timestamp::now()).await
+            })
+        });
+        let _ = tokio::time::timeout(Duration::from_micros(50 * n), call).await;
+    }
+    user(&store, "last").await;
+    let mut conn = store.read().await.unwrap();
+    for n in 0..20 {
+        let first = conn.user_by_name(&format!("first{n}")).await.unwrap().is_some();
+        let second = conn.user_by_name(&format!("second{n}")).await.unwrap().is_some();
+        assert_eq!(first, second, "{n}");
+    }
+}
+
+async fn the_journal_is_dense_under_many_writers(store: Store) {
+    let store = Arc::new(store);
+    let tasks: Vec<_> = (0..20)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for n in 0..20 {
+                    let payload = format!("{{\"writer\":{writer},\"n\":{n}}}");
+                    write(&store, move |tx| {
+                        Box::pin(async move {
+                            tx.append(entry(payload));
+                            Ok(())
+                        })
+                    })
+                    .await
+                    .unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let entries = store.read().await.unwrap().journal(Seq(0), 1000).await.unwrap();
+    let seqs: Vec<_> = entries.iter().map(|entry| entry.seq.0).collect();
+    assert_eq!(seqs, (1..=400).collect::<Vec<_>>());
+    for writer in 0..20 {
+        let own: Vec<_> =
+            entries.iter().filter(|e| e.payload.contains(&format!("\"writer\":{writer},"))).collect();
+        let order: Vec<_> = (0..20).map(|n| format!("{{\"writer\":{writer},\"n\":{n}}}")).collect();
+        assert!(own.iter().map(|e| &e.payload).eq(&order), "what one writes in turn stays in turn");
+    }
+}
+
+async fn a_reader_of_the_journal_never_skips(store: Store) {
+    let store = Arc::new(store);
+    let reader = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let (mut head, mut position) = (store.head(), Seq(0));
+            while position < Seq(300) {
+                head.changed().await.unwrap();
+                for entry in store.read().await.unwrap().journal(position, 1000).await.unwrap() {
+                    assert_eq!(entry.seq.0, position.0 + 1);
+                    position = entry.seq;
+                }
+            }
+        })
+    };
+    let tasks: Vec<_> = (0..300)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                write(&store, move |tx| {
+                    Box::pin(async move {
+                        tx.append(entry(format!("{n}")));
+                        Ok(())
+                    })
+                })
+                .await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    reader.await.unwrap();
+}
+
+async fn the_journal_shows_what_one_may_see_now(store: Store) {
+    let (ann, bob) = (user(&store, "ann").await, user(&store, "bob").await);
+    let (secret, public) = (channel(&store, ann, false).await, channel(&store, ann, true).await);
+    let of = |kind: &str, audience, channel, target| NewEntry {
+        kind: kind.into(),
+        audience,
+        channel_id: channel,
+        target_user_id: target,
+        ..entry("{}")
+    };
+    let entries = [
+        of("everyone", Audience::Everyone, None, None),
+        of("secret", Audience::Channel, Some(secret), None),
+        of("public", Audience::Channel, Some(public), None),
+        of("public to everyone", Audience::Everyone, Some(public), None),
+        of("secret to everyone", Audience::Everyone, Some(secret), None),
+        of("to bob", Audience::Target, Some(secret), Some(bob)),
+        of("bob removed", Audience::Channel, Some(secret), Some(bob)),
+    ];
+    write(&store, move |tx| {
+        Box::pin(async move {
+            entries.into_iter().for_each(|entry| tx.append(entry));
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    let seen = async |user_id, subscribed: Vec<ChannelId>| {
+        let viewer = Viewer { user_id, subscribed };
+        let mut conn = store.read().await.unwrap();
+        let found = conn.journal_for(&viewer, Seq(0), Seq(i64::MAX), 100).await.unwrap();
+        found.into_iter().map(|entry| entry.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(bob, vec![]).await, ["everyone", "public to everyone", "to bob", "bob removed"]);
+    assert_eq!(
+        seen(bob, vec![public, secret]).await,
+        ["everyone", "public", "public to everyone", "to bob", "bob removed"],
+        "a private channel can't be followed"
+    );
+    assert_eq!(
+        seen(ann, vec![]).await,
+        ["everyone", "secret", "public", "public to everyone", "secret to everyone", "bob removed"]
+    );
+    write(&store, move |tx| Box::pin(async move { tx.delete_channel(secret, Timestamp::now()).await }))
+        .await
+        .unwrap();
+    assert_eq!(seen(ann, vec![]).await, ["everyone", "public", "public to everyone"]);
+}
+
+async fn scrubbing_reaches_events_of_the_same_batch(store: Store) {
+    let ann = user(&store, "ann").await;
+    let general = channel(&store, ann, true).await;
+    write(&store, move |tx| {
+        Box::pin(async move {
+            let id = insert(tx, general, ann, "xyzzy").await?;
+            tx.append(NewEntry { message_id: Some(id), ..entry("{\"content\":\"xyzzy\"}") });
+            tx.delete_message(id).await?;
+            tx.scrub(id, "{}".into());
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    let entries = store.read().await.unwrap().journal(Seq(0), 10).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.payload.as_str()).collect::<Vec<_>>(), ["{}"]);
+}
+
+async fn pruning_moves_the_floor(store: Store) {
+    for n in 0..10 {
+        let old = NewEntry { created_at: Timestamp(n), ..entry("{}") };
+        write(&store, move |tx| {
+            Box::pin(async move {
+                tx.append(old);
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    }
+    let prune = async |before, keep| {
+        write(&store, move |tx| Box::pin(async move { tx.prune_journal(Timestamp(before), keep, 100).await }))
+            .await
+            .unwrap()
+    };
+    assert_eq!(prune(0, 100).await, 0);
+    assert_eq!(prune(4, 100).await, 4);
+    assert_eq!(prune(0, 2).await, 4);
+    let mut conn = store.read().await.unwrap();
+    assert_eq!(conn.journal_floor().await.unwrap(), Seq(8));
+    assert_eq!(conn.journal_head().await.unwrap(), Seq(10));
+    assert_eq!(conn.journal(Seq(0), 10).await.unwrap().len(), 2);
+    assert_eq!(prune(i64::MAX, 100).await, 2);
+    assert_eq!(conn.journal_floor().await.unwrap(), Seq(10), "an empty journal still knows where it was");
+}
+
+async fn plugin_state_is_counted_and_goes_with_its_message(store: Store) {
+    let ann = user(&store, "ann").await;
+    let general = channel(&store, ann, true).await;
+    let message = write(&store, move |tx| Box::pin(async move { insert(tx, general, ann, "vote").await }))
+        .await
+        .unwrap();
+    write(&store, move |tx| {
+        Box::pin(async move {
+            tx.kv_put("poll", "a", b"12345", Some(message)).await?;
+            tx.kv_put("poll", "b", b"1", None).await?;
+            tx.kv_put("poll", "b", b"12", None).await?;
+            tx.kv_put("poll", "ä", b"", None).await?;
+            tx.kv_put("other", "a", b"theirs", None).await
+        })
+    })
+    .await
+    .unwrap();
+    let mut conn = store.read().await.unwrap();
+    assert_eq!(conn.kv_bytes("poll").await.unwrap(), 6 + 3 + 2);
+    assert_eq!(conn.kv_get("other", "a").await.unwrap().as_deref(), Some(&b"theirs"[..]));
+    write(&store, move |tx| Box::pin(async move { tx.delete_message(message).await })).await.unwrap();
+    assert_eq!(conn.kv_get("poll", "a").await.unwrap(), None);
+    assert_eq!(conn.kv_bytes("poll").await.unwrap(), 5);
+    let keys = conn.kv_scan("poll", "", None, 10).await.unwrap();
+    assert_eq!(keys.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["b", "ä"]);
+}
+
+async fn deleted_channels_are_purged_piece_by_piece(store: Store) {
+    let ann = user(&store, "ann").await;
+    let general = channel(&store, ann, true).await;
+    write(&store, move |tx| {
+        Box::pin(async move {
+            for _ in 0..5 {
+                let id = insert(tx, general, ann, "xyzzy").await?;
+                tx.append(NewEntry { message_id: Some(id), ..entry("{\"content\":\"xyzzy\"}") });
+            }
+            tx.delete_channel(general, Timestamp::now()).await
+        })
+    })
+    .await
+    .unwrap();
+    let purge = async || {
+        write(&store, |tx| Box::pin(async move { tx.purge_deleted_channels(3).await })).await.unwrap()
+    };
+    assert_eq!((purge().await, purge().await, purge().await), (3, 2, 0));
+    let entries = store.read().await.unwrap().journal(Seq(0), 10).await.unwrap();
+    assert!(entries.iter().all(|entry| entry.payload == "{}"), "{entries:?}");
+    assert_eq!(
+        store.read().await.unwrap().channel_ids_of(ann).await.unwrap(),
+        [general],
+        "its members are known for as long as the journal speaks of it"
+    );
+    write(&store, |tx| Box::pin(async move { tx.prune_journal(Timestamp(i64::MAX), 0, 100).await }))
+        .await
+        .unwrap();
+    purge().await;
+    assert!(store.read().await.unwrap().channel_ids_of(ann).await.unwrap().is_empty());
+}
+
+async fn pages_go_both_ways(store: Store) {
+    let ann = user(&store, "ann").await;
+    let general = channel(&store, ann, true).await;
+    for n in 0..5 {
+        write(&store, move |tx| Box::pin(async move { insert(tx, general, ann, &n.to_string()).await }))
+            .await
+            .unwrap();
+    }
+    let mut conn = store.read().await.unwrap();
+    let mut page = async |before, after| {
+        let page = Page { before, after, limit: 2 };
+        let found = conn.messages(general, &page).await.unwrap();
+        found.into_iter().map(|m| m.content).collect::<String>()
+    };
+    assert_eq!(page(None, None).await, "43");
+    assert_eq!(page(Some(3), None).await, "10");
+    assert_eq!(page(None, Some(3)).await, "34");
+}

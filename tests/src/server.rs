@@ -1,0 +1,190 @@
+//! The server under test, as a process.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::User;
+
+const START: Duration = Duration::from_secs(120);
+
+/// A running server and its data.
+pub struct TestApp {
+    child: Child,
+    data: TempDir,
+    settings: Vec<String>,
+    log: Arc<Mutex<Vec<String>>>,
+    expected: Mutex<Vec<String>>,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+}
+
+/// The directory of the build that this test belongs to.
+fn build_dir() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().find(|path| path.ends_with("deps")).unwrap().parent().unwrap().to_owned()
+}
+
+/// The server's program.
+pub fn program() -> PathBuf {
+    let program = build_dir().join("patchbay");
+    assert!(program.is_file(), "{} is missing: run the tests by `cargo xtask test`", program.display());
+    program
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| {
+        panic!("{}: {error}: run the tests by `cargo xtask test`", path.display());
+    })
+}
+
+/// The component of a guest in `tests/guests`.
+pub fn guest(name: &str) -> Vec<u8> {
+    read(&build_dir().parent().unwrap().join("test-guests").join(format!("{name}.wasm")))
+}
+
+/// The component of a bundled plugin.
+pub fn component(name: &str) -> Vec<u8> {
+    read(&build_dir().parent().unwrap().join("plugins").join(format!("{name}.wasm")))
+}
+
+impl TestApp {
+    /// A server with default settings, rates unlimited.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A server with these settings, `NAME=VALUE`.
+    pub async fn start_with(settings: &[&str]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let settings: Vec<String> =
+            ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
+        let log = Arc::default();
+        let (child, url) = launch(data.path(), &settings, &log).await;
+        Self { child, data, settings, log, expected: Mutex::default(), url }
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts the server again on the same data, at another port.
+    pub async fn restart(&mut self) {
+        let (child, url) = launch(self.data.path(), &self.settings, &self.log).await;
+        self.child = child;
+        self.url = url;
+    }
+
+    /// Asks the server to stop, and waits until it has; whether it ended well.
+    pub async fn stop(&mut self) -> bool {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        assert!(sent.success());
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        ended.expect("the server did not stop").unwrap().success()
+    }
+
+    /// The directory of the server's data.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// This test makes the server log an error that contains this text.
+    pub fn expect_error(&self, text: &str) {
+        self.expected.lock().unwrap().push(text.to_owned());
+    }
+
+    /// A new user, logged in. The first one of a server is superuser.
+    pub async fn user(&self, name: &str) -> User {
+        let body = crate::json!({
+            "username": name, "email": format!("{name}@example.org"), "password": "correct horse",
+        });
+        crate::anonymous(&self.url).post("/api/auth/register", &body).await.expect(201);
+        self.login(name).await
+    }
+
+    /// A user who exists, logged in.
+    pub async fn login(&self, name: &str) -> User {
+        let body = crate::json!({ "username": name, "password": "correct horse" });
+        let tokens = crate::anonymous(&self.url).post("/api/auth/login", &body).await.expect(200);
+        User::logged_in(&self.url, &tokens)
+    }
+
+    /// Nobody.
+    pub fn anonymous(&self) -> User {
+        crate::anonymous(&self.url)
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}\n---", self.log());
+            return;
+        }
+        let expected = self.expected.lock().unwrap();
+        let log = self.log.lock().unwrap();
+        let errors: Vec<_> = log
+            .iter()
+            .filter(|line| line.contains("ERROR") || line.contains("panicked"))
+            .filter(|line| !expected.iter().any(|text| line.contains(text)))
+            .collect();
+        assert!(errors.is_empty(), "the server logged errors: {errors:#?}");
+    }
+}
+
+async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
+    let mut command = Command::new(program());
+    command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHBAY_")) {
+        command.env_remove(name);
+    }
+    // A backtrace per dropped instance would be most of what is measured.
+    command.env("RUST_LIB_BACKTRACE", "0").current_dir(data);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let kept = Arc::clone(log);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = errors.next_line().await {
+            kept.lock().unwrap().push(line);
+        }
+    });
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = tokio::time::timeout(START, async {
+        while let Some(line) = output.next_line().await.unwrap() {
+            if let Some((_, url)) = line.split_once(" listens on ") {
+                return url.trim().to_owned();
+            }
+        }
+        panic!("the server ended: {}", log.lock().unwrap().join("\n"));
+    });
+    let url = url.await.expect("the server does not start");
+    // What else it prints must not fill the pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
+    (child, url)
+}

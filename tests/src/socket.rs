@@ -1,0 +1,147 @@
+//! A user's socket.
+
+use std::{collections::VecDeque, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+/// How long a test waits for a frame that must come.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// An open `/ws/chat`.
+#[derive(Debug)]
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Frames that came while another was waited for.
+    waiting: VecDeque<Value>,
+    /// The `hello`.
+    pub hello: Value,
+    /// The last `seq` that was seen.
+    pub seq: i64,
+    next_id: i64,
+}
+
+impl Socket {
+    /// Connects without saying who.
+    pub async fn connect(url: &str) -> Self {
+        let address = format!("{}/ws/chat", url.replacen("http", "ws", 1));
+        let (stream, _) = connect_async(address).await.unwrap();
+        Self { stream, waiting: VecDeque::new(), hello: Value::Null, seq: 0, next_id: 0 }
+    }
+
+    /// Connects with a token in the header of the upgrade.
+    pub async fn open_with_header(url: &str, token: &str) -> Self {
+        let address = format!("{}/ws/chat", url.replacen("http", "ws", 1));
+        let mut request = address.into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let (stream, _) = connect_async(request).await.unwrap();
+        let mut socket = Self { stream, waiting: VecDeque::new(), hello: Value::Null, seq: 0, next_id: 0 };
+        socket.welcome().await;
+        socket
+    }
+
+    /// Connects and authenticates by the first frame.
+    pub async fn open(url: &str, token: &str) -> Self {
+        let mut socket = Self::connect(url).await;
+        socket.send_raw(&json!({ "type": "authenticate", "data": { "token": token } }).to_string()).await;
+        socket.welcome().await;
+        socket
+    }
+
+    async fn welcome(&mut self) {
+        let hello = self.next().await.expect("closed before hello");
+        assert_eq!(hello["type"], "hello", "{hello}");
+        self.seq = hello["data"]["seq"].as_i64().unwrap();
+        self.hello = hello["data"].clone();
+    }
+
+    /// Sends a text as it is.
+    pub async fn send_raw(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Sends a request and returns its answer, `ack`, `error` or whatever has its id.
+    pub async fn call(&mut self, kind: &str, data: Value) -> Value {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.send_raw(&json!({ "type": kind, "id": id, "data": data }).to_string()).await;
+        self.wait_for(|frame| frame["id"] == id).await
+    }
+
+    /// The next event of that kind, passing over others.
+    pub async fn event(&mut self, kind: &str) -> Value {
+        self.wait_for(|frame| frame["type"] == kind).await
+    }
+
+    async fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.waiting.iter().position(&wanted) {
+            return self.waiting.remove(at).unwrap();
+        }
+        loop {
+            let frame = self.next().await.expect("closed while a frame was awaited");
+            if wanted(&frame) {
+                return frame;
+            }
+            self.waiting.push_back(frame);
+        }
+    }
+
+    /// The frames that have come and that nobody asked for, once those on their way have had time to arrive.
+    pub async fn quiet(&mut self) -> Vec<Value> {
+        // The answer to a heartbeat comes after whatever the server had to send before it; live events may
+        // still be held back for a resume.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        self.call("heartbeat", json!({})).await;
+        self.waiting.drain(..).collect()
+    }
+
+    /// The next frame; none once the socket is closed. Checks that `seq` rises.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            match self.receive().await {
+                Some(Message::Text(text)) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap();
+                    if let Some(seq) = frame["seq"].as_i64() {
+                        assert!(
+                            seq > self.seq || self.hello.is_null(),
+                            "seq went from {} to {seq}",
+                            self.seq
+                        );
+                        self.seq = seq;
+                    }
+                    return Some(frame);
+                }
+                Some(Message::Close(_)) | None => return None,
+                Some(_) => {}
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<Message> {
+        let received = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+        received.unwrap_or_else(|_| panic!("no frame came; waiting: {:?}", self.waiting))?.ok()
+    }
+
+    /// The code with which the server closes.
+    pub async fn close_code(&mut self) -> u16 {
+        loop {
+            match self.receive().await {
+                Some(Message::Close(Some(close))) => return close.code.into(),
+                Some(Message::Close(None)) | None => return 0,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Replays from `seq`; the answer and the events that were replayed.
+    pub async fn resume(&mut self, seq: i64) -> (Value, Vec<Value>) {
+        self.seq = seq;
+        let answer = self.call("resume", json!({ "seq": seq })).await;
+        (answer, self.waiting.drain(..).collect())
+    }
+}
