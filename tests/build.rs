@@ -3,6 +3,7 @@
 
 use std::{env, fs, path::Path};
 
+#[allow(clippy::disallowed_methods)] // A build script's settings are variables.
 fn main() {
     let examples = Path::new("guests/examples");
     println!("cargo:rerun-if-changed={}", examples.display());

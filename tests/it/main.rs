@@ -3,6 +3,7 @@
 mod auth;
 mod channels;
 mod config;
+mod durability;
 mod gateway;
 mod guests;
 mod messages;

@@ -22,7 +22,10 @@ use crate::{
     config::Config,
     gateway::{Hub, Online},
     http,
-    ops::{Error, Ops, plugins::{Deployment, State}},
+    ops::{
+        Error, Ops,
+        plugins::{Deployment, State},
+    },
     plugin_host::PluginHost,
 };
 

@@ -2,11 +2,7 @@
 //!
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -144,9 +140,7 @@ fn with_config(
     }
 }
 
-fn block_on(
-    future: impl Future<Output = Result<(), app::StartError>>,
-) -> Result<(), app::StartError> {
+fn block_on(future: impl Future<Output = Result<(), app::StartError>>) -> Result<(), app::StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -172,7 +166,8 @@ fn start_log(log: &config::Log) {
 
 fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String> {
     let wasm = std::fs::read(input).map_err(|error| format!("{}: {error}", input.display()))?;
-    let toml = std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let toml =
+        std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
     let packed = patchbay_runtime::pack(&wasm, &toml).map_err(|error| error.to_string())?;
     std::fs::write(out, packed).map_err(|error| format!("{}: {error}", out.display()))
 }

@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use argon2::{
-    Argon2, PasswordHasher, PasswordVerifier,
-    password_hash::phc::PasswordHash,
-};
+use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use tokio::sync::Semaphore;
 
 /// Calls that wait for a thread; beyond this a call fails at once. At 20 to 50 ms each that is a wait of a few

@@ -138,12 +138,19 @@ impl Values {
 
     /// The names among these that are set.
     pub(super) fn set_among(&self, settings: &[Setting]) -> Vec<String> {
-        settings.iter().map(|s| s.name).filter(|name| self.set.contains_key(*name)).map(str::to_owned).collect()
+        settings
+            .iter()
+            .map(|s| s.name)
+            .filter(|name| self.set.contains_key(*name))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// What is set for plugins: plugin, key, and the setting's full name.
     pub(super) fn of_plugins(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.set.keys().filter_map(|name| plugin_setting(name).map(|(plugin, key)| (plugin, key, name.as_str())))
+        self.set
+            .keys()
+            .filter_map(|name| plugin_setting(name).map(|(plugin, key)| (plugin, key, name.as_str())))
     }
 
     /// The text of a setting and where it came from, for `patchbay config`.

@@ -365,8 +365,7 @@ impl State {
         let data = Typing { channel_id: channel.0, user_id: typist.0 };
         let delivery = Delivery { seq: None, text: Utf8Bytes::from(frame("typing", data)) };
         let members = self.members.get(&channel).into_iter().flatten().filter(|user| **user != typist);
-        let ids: Vec<u64> =
-            members.filter_map(|user| self.by_user.get(user)).flatten().copied().collect();
+        let ids: Vec<u64> = members.filter_map(|user| self.by_user.get(user)).flatten().copied().collect();
         for id in ids {
             self.deliver(id, &delivery);
         }

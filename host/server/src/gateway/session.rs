@@ -6,9 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use patchbay_protocol::{
-    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing,
-};
+use patchbay_protocol::{Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -327,9 +325,11 @@ mod tests {
         let start = Instant::now();
         let mut session = open(start);
         let flood = |session: &mut Session, now, count| {
-            (0..count).filter(|_| {
-                matches!(session.frame(now, r#"{"type":"heartbeat"}"#), Action::Close(Close::TooMany))
-            }).count()
+            (0..count)
+                .filter(|_| {
+                    matches!(session.frame(now, r#"{"type":"heartbeat"}"#), Action::Close(Close::TooMany))
+                })
+                .count()
         };
         assert_eq!(flood(&mut session, start, 119), 0);
         assert_eq!(flood(&mut session, start, 1), 1);

@@ -105,7 +105,8 @@ impl Driver {
             Some(Err(error)) => {
                 // The library says only in its text that a frame was too large.
                 let text = error.to_string();
-                let too_large = text.contains("too long") || text.contains("too large") || text.contains("too big");
+                let too_large =
+                    text.contains("too long") || text.contains("too large") || text.contains("too big");
                 return Err(if too_large { End::Close(Close::TooLarge) } else { End::Gone });
             }
         };
@@ -193,15 +194,17 @@ impl Driver {
     async fn follow(&mut self, channels: Vec<i64>) -> Result<(), ops::Error> {
         const MOST: usize = 100;
         let Some(member) = &mut self.member else { return Err(ops::Error::unauthenticated()) };
-        let mut wanted: Vec<ChannelId> = channels.into_iter().map(ChannelId).collect();
-        wanted.retain(|channel| !member.follows.contains(channel));
-        if member.follows.len() + wanted.len() > MOST {
+        let wanted: Vec<ChannelId> = channels.into_iter().map(ChannelId).collect();
+        let mut follows = member.follows.clone();
+        // What is followed already is asked for again: the channel may have been private for a while.
+        follows.extend(wanted.iter().filter(|channel| !member.follows.contains(channel)));
+        if follows.len() > MOST {
             let message = format!("a connection can follow {MOST} channels");
             return Err(ops::Error::invalid("channel_ids", "length", message));
         }
         let channels = self.app.ops.followable(&member.caller.actor, wanted).await?;
-        self.app.hub.follow(member.hub.id, channels.clone()).await;
-        member.follows.extend(channels);
+        self.app.hub.follow(member.hub.id, channels).await;
+        member.follows = follows;
         Ok(())
     }
 

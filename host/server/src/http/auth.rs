@@ -44,7 +44,8 @@ pub(super) async fn login(
         let bytes = extract::body(request, &app).await?;
         parse_form(&bytes)?
     } else {
-        let Json(body) = <Json<Login> as axum::extract::FromRequest<App>>::from_request(request, &app).await?;
+        let Json(body) =
+            <Json<Login> as axum::extract::FromRequest<App>>::from_request(request, &app).await?;
         body
     };
     let logged_in = app.ops.login(&body.username, body.password, device).await?;
@@ -69,10 +70,7 @@ fn parse_form(bytes: &[u8]) -> Answer<Login> {
     }
 }
 
-pub(super) async fn refresh(
-    State(app): State<App>,
-    Json(body): Json<Refresh>,
-) -> Answer<axum::Json<Tokens>> {
+pub(super) async fn refresh(State(app): State<App>, Json(body): Json<Refresh>) -> Answer<axum::Json<Tokens>> {
     Ok(axum::Json(tokens(app.ops.refresh(&body.refresh_token).await?)))
 }
 
@@ -81,10 +79,7 @@ pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Answer<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn sessions(
-    State(app): State<App>,
-    caller: Caller,
-) -> Answer<axum::Json<List<Session>>> {
+pub(super) async fn sessions(State(app): State<App>, caller: Caller) -> Answer<axum::Json<List<Session>>> {
     let sessions = app.ops.sessions(&caller).await?;
     let items = sessions
         .into_iter()

@@ -71,11 +71,7 @@ pub(super) async fn update(
     Ok(axum::Json(Channel::from(&app.ops.update_channel(&actor, ChannelId(id), changes).await?)))
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    As(actor): As,
-    Id(id): Id<i64>,
-) -> Answer<StatusCode> {
+pub(super) async fn delete(State(app): State<App>, As(actor): As, Id(id): Id<i64>) -> Answer<StatusCode> {
     app.ops.delete_channel(&actor, ChannelId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -106,8 +102,7 @@ pub(super) async fn add_member(
     Json(body): Json<AddMember>,
 ) -> Answer<impl IntoResponse> {
     let role = body.role.map(Into::into);
-    let (added, is_new) =
-        app.ops.add_member(&actor, ChannelId(id), UserId(body.user_id), role).await?;
+    let (added, is_new) = app.ops.add_member(&actor, ChannelId(id), UserId(body.user_id), role).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(member(&app, &actor, &added))))
 }
@@ -118,8 +113,7 @@ pub(super) async fn update_member(
     Id((id, user_id)): Id<(i64, i64)>,
     Json(body): Json<UpdateMember>,
 ) -> Answer<axum::Json<Member>> {
-    let changed =
-        app.ops.set_role(&actor, ChannelId(id), UserId(user_id), body.role.into()).await?;
+    let changed = app.ops.set_role(&actor, ChannelId(id), UserId(user_id), body.role.into()).await?;
     Ok(axum::Json(member(&app, &actor, &changed)))
 }
 

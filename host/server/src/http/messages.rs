@@ -104,11 +104,7 @@ pub(super) async fn edit(
     Ok(axum::Json(one(&app, &actor, message).await?))
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    As(actor): As,
-    Id(id): Id<i64>,
-) -> Answer<StatusCode> {
+pub(super) async fn delete(State(app): State<App>, As(actor): As, Id(id): Id<i64>) -> Answer<StatusCode> {
     app.ops.delete_message(&actor, MessageId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -15,7 +15,7 @@ mod users;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{MethodRouter, get, on, post, MethodFilter},
+    routing::{MethodFilter, MethodRouter, get, on, post},
 };
 
 use crate::{app::App, gateway};
@@ -86,10 +86,7 @@ fn routes() -> Routes {
         )
         .add("/api/channels/{id}/read", axum::routing::put(channels::mark_read))
         .add("/api/channels/{id}/messages", get(messages::list).post(messages::post))
-        .add(
-            "/api/messages/{id}",
-            get(messages::get).merge(change(messages::edit)).delete(messages::delete),
-        )
+        .add("/api/messages/{id}", get(messages::get).merge(change(messages::edit)).delete(messages::delete))
         .add("/api/messages/{id}/thread", get(messages::thread))
         .add("/api/messages/{id}/history", get(messages::history))
         .add("/api/admin/plugins", get(admin::plugins))

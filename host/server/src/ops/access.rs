@@ -57,11 +57,7 @@ pub(super) async fn enter(conn: &mut Conn, actor: &Actor, id: ChannelId) -> Resu
         is_public: channel.is_public,
         is_direct_message: channel.is_direct_message,
     };
-    if access.can_read() {
-        Ok(Entered { channel, access })
-    } else {
-        Err(Error::NotFound(Thing::Channel))
-    }
+    if access.can_read() { Ok(Entered { channel, access }) } else { Err(Error::NotFound(Thing::Channel)) }
 }
 
 /// The channel, if the actor may do this there.
@@ -100,4 +96,3 @@ pub(super) fn user_of(actor: &Actor) -> Result<UserId> {
 pub(super) fn demand_superuser(actor: &Actor) -> Result<()> {
     if actor.is_superuser() { Ok(()) } else { Err(Error::Forbidden("only superusers may do this".into())) }
 }
-

@@ -4,10 +4,7 @@ use patchbay_core::{Event, Timestamp, User, text};
 use patchbay_store::{NewUser, StoreError};
 
 use super::{
-    ClientAddress, Device, Error, LoggedIn, Ops, Result,
-    error::Faults,
-    journal::emit,
-    sessions::actor_of,
+    ClientAddress, Device, Error, LoggedIn, Ops, Result, error::Faults, journal::emit, sessions::actor_of,
 };
 use crate::config;
 
@@ -62,10 +59,7 @@ impl Ops {
                     let now = Timestamp::now();
                     // Asked again here: of two first accounts at once only one can be the first.
                     let is_superuser = trusted && !tx.has_users().await?;
-                    let id = tx
-                        .insert_user(&NewUser { is_superuser, ..row }, now)
-                        .await
-                        .map_err(taken)?;
+                    let id = tx.insert_user(&NewUser { is_superuser, ..row }, now).await.map_err(taken)?;
                     let user = tx.user(id).await?.ok_or(Error::Internal("a new user is gone".into()))?;
                     emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now);
                     Ok(user)
@@ -84,8 +78,7 @@ impl Ops {
     /// [`Error::Unauthenticated`] with `invalid_credentials`, after the same time whether or not the user
     /// exists.
     pub async fn login(&self, login: &str, password: String, device: Device) -> Result<LoggedIn> {
-        const WRONG: Error =
-            Error::Unauthenticated("invalid_credentials", "username or password is wrong");
+        const WRONG: Error = Error::Unauthenticated("invalid_credentials", "username or password is wrong");
         let secret = self.0.store.read().await?.secret_by_login(login).await?;
         let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
         let matches = self.0.passwords.verify(password, hashed).await?;

@@ -89,10 +89,7 @@ impl Ops {
         let maker = user_of(actor)?;
         let new = check_new(new, maker)?;
         let actor = actor.clone();
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { create(tx, &actor, maker, new).await }))
-            .await
+        self.0.store.write(move |tx| Box::pin(async move { create(tx, &actor, maker, new).await })).await
     }
 
     /// Changes a channel.

@@ -69,9 +69,7 @@ impl Ops {
         let plugin = plugin.to_owned();
         self.0
             .store
-            .write(move |tx| {
-                Box::pin(async move { commit(tx, &plugin, &actor, changes, events).await })
-            })
+            .write(move |tx| Box::pin(async move { commit(tx, &plugin, &actor, changes, events).await }))
             .await
     }
 }

@@ -68,9 +68,6 @@ impl Ops {
     /// If the database can't be written.
     pub async fn seen_last(&self, users: Vec<UserId>) -> Result<()> {
         let now = Timestamp::now();
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) }))
-            .await
+        self.0.store.write(move |tx| Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) })).await
     }
 }

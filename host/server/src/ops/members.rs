@@ -1,8 +1,7 @@
 //! Who is in a channel, as what, and how far each has read.
 
 use patchbay_core::{
-    Actor, ChannelId, Event, Member, MessageId, Role, Timestamp, UserId,
-    permission::Action,
+    Actor, ChannelId, Event, Member, MessageId, Role, Timestamp, UserId, permission::Action,
 };
 use patchbay_store::Tx;
 
@@ -54,7 +53,11 @@ impl Ops {
                     let joins = actor.user_id() == Some(user) && role == Role::Member;
                     entered.demand(if joins { Action::Join } else { Action::Add(role) })?;
                     if tx.user(user).await?.is_none() {
-                        return Err(Error::invalid("user_id", "not_found", format!("there is no user {user}")));
+                        return Err(Error::invalid(
+                            "user_id",
+                            "not_found",
+                            format!("there is no user {user}"),
+                        ));
                     }
                     let now = Timestamp::now();
                     tx.insert_members(channel, &[(user, role)], now).await?;

@@ -128,10 +128,7 @@ impl Ops {
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
     pub async fn edit_message(&self, actor: &Actor, id: MessageId, content: String) -> Result<Message> {
         let actor = actor.clone();
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { edit(tx, &actor, id, content).await }))
-            .await
+        self.0.store.write(move |tx| Box::pin(async move { edit(tx, &actor, id, content).await })).await
     }
 
     /// Deletes a message that the actor sent or moderates. A root with replies stays as a tombstone.
@@ -140,10 +137,7 @@ impl Ops {
     /// [`Error::NotFound`], [`Error::Forbidden`].
     pub async fn delete_message(&self, actor: &Actor, id: MessageId) -> Result<()> {
         let actor = actor.clone();
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { delete(tx, &actor, id).await }))
-            .await
+        self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await
     }
 }
 
@@ -249,8 +243,7 @@ async fn edit(tx: &mut Tx, actor: &Actor, id: MessageId, content: String) -> Res
     let now = Timestamp::now();
     let mentions = tx.user_ids_by_name(&text::mentioned_usernames(&content)).await?;
     tx.edit_message(&old, &content, &mentions, actor.user_id(), now).await?;
-    let message =
-        Message { content, mentions, edited_at: Some(now), updated_at: now, ..old };
+    let message = Message { content, mentions, edited_at: Some(now), updated_at: now, ..old };
     emit(tx, actor, &Event::MessageUpdated(message.clone()), now);
     Ok(message)
 }

@@ -78,11 +78,8 @@ impl Ops {
                 .await?;
             keys.push(key);
         }
-        let bootstrap = if store.read().await?.has_users().await? {
-            None
-        } else {
-            Some(crate::auth::random_text(18)?)
-        };
+        let bootstrap =
+            if store.read().await?.has_users().await? { None } else { Some(crate::auth::random_text(18)?) };
         let tokens = AccessTokens::new(&keys, config.auth.access_ttl)
             .map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self(Arc::new(Inner {

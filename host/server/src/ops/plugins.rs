@@ -77,7 +77,12 @@ pub struct PluginChanges {
 
 impl Deployment {
     /// The plugins of a deployment; none serves before [`Deployment::start`].
-    pub fn new(ops: Ops, runtime: Runtime, config: &config::Plugins, native_paths: Vec<&'static str>) -> Self {
+    pub fn new(
+        ops: Ops,
+        runtime: Runtime,
+        config: &config::Plugins,
+        native_paths: Vec<&'static str>,
+    ) -> Self {
         Self(Arc::new(Inner {
             ops,
             runtime,
@@ -434,7 +439,10 @@ fn refused(error: LoadError) -> Error {
 }
 
 fn managed(name: &str, key: &str) -> Error {
-    Error::Conflict("managed_by_settings", format!("plugins.{name}.{key} is set in the settings; change it there"))
+    Error::Conflict(
+        "managed_by_settings",
+        format!("plugins.{name}.{key} is set in the settings; change it there"),
+    )
 }
 
 fn new_row(name: &str, active_digest: Option<String>, grants: &Grants) -> PluginRow {
@@ -508,7 +516,9 @@ fn shape(path: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<Bytes> {
-    std::fs::read(path).map(Bytes::from).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+    std::fs::read(path)
+        .map(Bytes::from)
+        .map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
 }
 
 /// The components in a directory, by name.

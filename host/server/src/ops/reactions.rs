@@ -107,11 +107,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Invalid`] for more than 200 messages.
-    pub async fn reaction_counts(
-        &self,
-        actor: &Actor,
-        messages: &[MessageId],
-    ) -> Result<Vec<ReactionCount>> {
+    pub async fn reaction_counts(&self, actor: &Actor, messages: &[MessageId]) -> Result<Vec<ReactionCount>> {
         if messages.len() > MAX_MESSAGES {
             let message = format!("may have at most {MAX_MESSAGES} items");
             return Err(Error::invalid("messages", "length", message));

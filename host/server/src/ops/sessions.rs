@@ -86,7 +86,7 @@ impl SessionCache {
 }
 
 enum Refreshed {
-    Pair { session: SessionRow, user: User, token_id: i64 },
+    Pair { session: SessionId, user: Box<User>, token_id: i64 },
     Reused(SessionId),
 }
 
@@ -109,8 +109,7 @@ impl Ops {
 
     async fn known_session(&self, proof: Proof) -> Result<Known> {
         let cache = &self.0.sessions;
-        let (found, generation) =
-            cache.with(|c| (c.known.get(&proof.session_id).cloned(), c.generation));
+        let (found, generation) = cache.with(|c| (c.known.get(&proof.session_id).cloned(), c.generation));
         if let Some(known) = found {
             return Ok(known);
         }
@@ -222,8 +221,8 @@ impl Ops {
         match refreshed {
             Refreshed::Pair { session, user, token_id } => {
                 // The cached end of the session is out of date.
-                self.0.sessions.forget(|caller| caller.session_id == session.id);
-                self.logged_in(user, session.id, token_id, new_token)
+                self.0.sessions.forget(|caller| caller.session_id == session);
+                self.logged_in(*user, session, token_id, new_token)
             }
             Refreshed::Reused(session) => {
                 self.after_session_end(session).await;
@@ -314,12 +313,14 @@ async fn refresh_in(
     if session.expires_at <= now || !user.is_active {
         return Err(Error::unauthenticated());
     }
-    if token.parent_id == Some(session.current_token_id) || token.id == session.current_token_id && !session.successor_used {
+    if token.parent_id == Some(session.current_token_id)
+        || token.id == session.current_token_id && !session.successor_used
+    {
         // A successor's first use makes it the current one; the current one used again (its answer was lost,
         // or a second tab refreshed) only gets a further successor.
         tx.set_current_token(session.id, token.id, now, expires_at).await?;
         let token_id = tx.insert_refresh_token(session.id, Some(token.id), new_hash, now).await?;
-        return Ok(Refreshed::Pair { session, user, token_id });
+        return Ok(Refreshed::Pair { session: session.id, user: Box::new(user), token_id });
     }
     // Whoever holds this token is not the one who holds its successor.
     tx.delete_session(session.id).await?;

@@ -101,10 +101,7 @@ impl Ops {
     /// If the database can't be written.
     pub async fn set_status(&self, actor: &Actor, status: Status) -> Result<()> {
         let id = user_of(actor)?;
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { Ok(tx.set_status(id, status).await?) }))
-            .await
+        self.0.store.write(move |tx| Box::pin(async move { Ok(tx.set_status(id, status).await?) })).await
     }
 }
 
