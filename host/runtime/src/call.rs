@@ -87,15 +87,19 @@ pub(crate) async fn http(
     let permit = routed.plugin.permits.acquire().await?;
     let limits = &routed.plugin.limits;
     let (wall, stream_wall) = (limits.http.wall, limits.stream_wall);
-    let (tell, on_stream) = oneshot::channel();
+    let (tell, mut on_stream) = oneshot::channel();
     let mut guest: Guest = Box::pin(run_http(context, routed, request, caller, permit, tell));
     tokio::select! {
         biased;
         outcome = &mut guest => match outcome? {
             Some((head, body)) => Ok(respond(head, PluginBody::Whole(body))),
-            None => Err(CallError::ClientGone("the stream ended before it was taken")),
+            // It ended before anyone looked at the stream that it began; all of it is in the channel.
+            None => match on_stream.try_recv() {
+                Ok(Streaming { head, chunks, .. }) => Ok(respond(head, PluginBody::Stream(chunks))),
+                Err(_) => Err(CallError::NoResponse),
+            },
         },
-        Ok(Streaming { head, chunks, sender }) = on_stream => {
+        Ok(Streaming { head, chunks, sender }) = &mut on_stream => {
             tokio::spawn(stream(guest, sender, stream_wall));
             Ok(respond(head, PluginBody::Stream(chunks)))
         }

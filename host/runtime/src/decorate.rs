@@ -48,6 +48,7 @@ pub(crate) async fn decorate(
     }
     let mut seen = HashSet::with_capacity(ids.len());
     let ids: Arc<[MessageId]> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();
+    let names: Vec<_> = decorators.iter().map(|plugin| plugin.name().to_owned()).collect();
     let mut results = Vec::with_capacity(decorators.len());
     // The last one runs here, for nothing: with a single decorator no task is made at all.
     let last = decorators.pop();
@@ -64,11 +65,15 @@ pub(crate) async fn decorate(
         results.push((plugin, added));
     }
     while let Some(joined) = others.join_next().await {
-        // A task that panicked has no name here; its plugin is missing from the results and so omitted below.
+        // A task that panicked has no name here; its plugin is missing from the results.
         results.extend(joined);
     }
     results.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
-    merge(results)
+    let answered: HashSet<_> = results.iter().map(|(plugin, _)| plugin.name().to_owned()).collect();
+    let mut decorations = merge(results);
+    decorations.omitted.extend(names.into_iter().filter(|name| !answered.contains(name)));
+    decorations.omitted.sort();
+    decorations
 }
 
 fn merge(results: Vec<(Arc<Plugin>, Added)>) -> Decorations {
