@@ -14,7 +14,9 @@ mod time;
 mod users;
 
 pub use auth::{Login, Refresh, Register, Session, Tokens};
-pub use channels::{AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember};
+pub use channels::{
+    AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember,
+};
 pub use events::{event_data, scrubbed_message};
 pub use frames::{
     Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing, event_frame, frame, reply,

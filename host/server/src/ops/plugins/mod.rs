@@ -3,19 +3,22 @@
 //! Owns: the order of steps that lets the old version serve until the new one has proved itself. Must not: run
 //! plugins (that is the runtime) or grant anything that no operator granted, except to what came with the host.
 
+mod grants;
+mod start;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
-use patchbay_core::{Actor, MessageId, Timestamp};
+use patchbay_core::{Actor, MessageId, Timestamp, UserId};
 use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
 use patchbay_store::{PluginRow, PluginVersionRow};
 
 use super::{Error, Ops, Result, Thing, access::demand_superuser};
 use crate::config;
+use grants::{grants_of, missing, routes_beyond_prefix, set_grants, shape};
 
 /// The plugins of this deployment. Cheap to clone.
 #[derive(Clone)]
@@ -27,7 +30,7 @@ struct Inner {
     declared: BTreeMap<String, config::Declared>,
     native_paths: Vec<&'static str>,
     /// Changes are made one after the other.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// Why an enabled plugin does not serve.
     failures: Mutex<BTreeMap<String, String>>,
 }
@@ -88,96 +91,9 @@ impl Deployment {
             runtime,
             declared: config.declared.clone(),
             native_paths,
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             failures: Mutex::default(),
         }))
-    }
-
-    /// Takes in what came with the host and what the settings declare, and starts every enabled plugin. A
-    /// plugin that can't be started is logged and shown; it doesn't keep the server from starting.
-    ///
-    /// # Errors
-    /// If the database can't be read or written, or a declared file can't be read.
-    pub async fn start(&self, bundled: Option<&Path>) -> Result<()> {
-        for path in bundled.map(components_in).unwrap_or_default() {
-            let bytes = read(&path)?;
-            let inspection = Runtime::inspect(&bytes).map_err(|error| {
-                Error::Internal(format!("the bundled plugin {} is broken: {error}", path.display()))
-            })?;
-            self.take_in_bundled(inspection, bytes).await?;
-        }
-        for (name, declared) in &self.0.declared {
-            if let Err(error) = self.take_in_declared(name, declared).await {
-                tracing::error!(plugin = %name, %error, "the declared plugin could not be installed");
-                self.set_failure(name, Some(error.to_string()));
-            }
-        }
-        for row in self.rows().await? {
-            if row.enabled
-                && let Some(digest) = &row.active_digest
-            {
-                match self.activate(&row, digest).await {
-                    Ok(()) => self.set_failure(&row.name, None),
-                    Err(error) => {
-                        tracing::error!(plugin = %row.name, %error, "the plugin does not start");
-                        self.set_failure(&row.name, Some(error.to_string()));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What came with the host has what it asks for; an operator's later choices stay.
-    async fn take_in_bundled(&self, inspection: Inspection, bytes: Bytes) -> Result<()> {
-        let name = inspection.manifest.name.clone();
-        let wanted = Grants {
-            capabilities: inspection.manifest.capabilities.clone(),
-            routes: routes_beyond_prefix(&inspection.manifest),
-        };
-        let row = match self.row(&name).await? {
-            None => new_row(&name, Some(inspection.digest.clone()), &wanted),
-            Some(row) if row.bundled_digest.as_deref() == Some(&inspection.digest) => return Ok(()),
-            Some(mut row) => {
-                if row.active_digest == row.bundled_digest {
-                    // The operator runs what came with the host: so does the next release, with what is new.
-                    let mut grants = grants_of(&row)?;
-                    if let Some(old) = &row.active_digest {
-                        let old = self.manifest(&name, old).await?;
-                        let new = wanted.capabilities.difference(&old.capabilities).cloned();
-                        grants.capabilities.extend(new.collect::<Vec<_>>());
-                        let had = routes_beyond_prefix(&old);
-                        grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
-                    }
-                    set_grants(&mut row, &grants);
-                    row.active_digest = Some(inspection.digest.clone());
-                }
-                row
-            }
-        };
-        let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
-        self.persist(row, Some((inspection, bytes)), None).await
-    }
-
-    async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
-        let mut row = self.row(name).await?;
-        let mut version = None;
-        if let Some(source) = &declared.source {
-            let bytes = read(source)?;
-            let inspection = self.admit(name, &bytes)?;
-            let mut new = row.take().unwrap_or_else(|| new_row(name, None, &Grants::default()));
-            new.active_digest = Some(inspection.digest.clone());
-            row = Some(new);
-            version = Some((inspection, bytes));
-        }
-        let mut row = row.ok_or(Error::NotFound(Thing::Plugin))?;
-        let changes = PluginChanges {
-            enabled: declared.enabled,
-            grants: declared.grants.clone(),
-            routes: declared.routes.clone(),
-        };
-        apply(&mut row, &changes)?;
-        self.persist(row, version, None).await
     }
 
     /// The installed plugins by name.
@@ -213,7 +129,7 @@ impl Deployment {
     pub async fn put(&self, actor: &Actor, name: &str, bytes: Bytes) -> Result<(Installed, bool)> {
         demand_superuser(actor)?;
         let inspection = self.admit(name, &bytes)?;
-        let _one_at_a_time = self.0.changing.lock().await;
+        let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
             return Err(managed(name, "source"));
         }
@@ -230,7 +146,8 @@ impl Deployment {
         let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
         row.active_digest = Some(inspection.digest.clone());
         let enabled = row.enabled;
-        self.switch(enabled.then_some(plugin), row.clone(), Some((inspection, bytes)), actor).await?;
+        let version = Some((inspection, bytes));
+        self.switch(turn, enabled.then_some(plugin), row.clone(), version, actor.user_id()).await?;
         Ok((self.describe(row).await?, is_new))
     }
 
@@ -242,7 +159,7 @@ impl Deployment {
     /// serve that way, [`Error::Conflict`] with `managed_by_settings`.
     pub async fn update(&self, actor: &Actor, name: &str, changes: PluginChanges) -> Result<Installed> {
         demand_superuser(actor)?;
-        let _one_at_a_time = self.0.changing.lock().await;
+        let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if let Some(declared) = self.0.declared.get(name) {
             let both = [
                 ("enabled", declared.enabled.is_some() && changes.enabled.is_some()),
@@ -273,45 +190,42 @@ impl Deployment {
         } else {
             None
         };
-        self.switch(plugin, row.clone(), None, actor).await?;
+        self.switch(turn, plugin, row.clone(), None, actor.user_id()).await?;
         self.describe(row).await
     }
 
     /// The atomic switch and its record: the new version serves first, and if that can't be written down, the
-    /// old one is back.
+    /// old one is back. Runs to its end even if the caller goes away in between.
     async fn switch(
         &self,
+        turn: tokio::sync::OwnedMutexGuard<()>,
         plugin: Option<Arc<Plugin>>,
         row: PluginRow,
         version: Option<(Inspection, Bytes)>,
-        actor: &Actor,
+        by: Option<UserId>,
     ) -> Result<()> {
-        let runtime = &self.0.runtime;
-        let name = row.name.clone();
-        let old = runtime.active().into_iter().find(|active| active.name() == name);
-        match plugin {
-            Some(plugin) => runtime.activate(plugin).map_err(refused)?,
-            None => {
-                runtime.deactivate(&name);
-            }
-        }
-        if let Err(error) = self.persist(row, version, actor.user_id()).await {
-            match old {
-                Some(old) => runtime.activate(old).map_err(refused)?,
+        let this = self.clone();
+        let switching = tokio::spawn(async move {
+            let _turn = turn;
+            let runtime = &this.0.runtime;
+            let name = row.name.clone();
+            let old = runtime.active().into_iter().find(|active| active.name() == name);
+            let serve = |plugin: Option<Arc<Plugin>>| match plugin {
+                Some(plugin) => runtime.activate(plugin).map_err(refused),
                 None => {
                     runtime.deactivate(&name);
+                    Ok(())
                 }
+            };
+            serve(plugin)?;
+            if let Err(error) = this.persist(row, version, by).await {
+                serve(old)?;
+                return Err(error);
             }
-            return Err(error);
-        }
-        self.set_failure(&name, None);
-        Ok(())
-    }
-
-    async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
-        let bytes = self.component(&row.name, digest).await?;
-        let plugin = self.0.runtime.prepare(bytes, &grants_of(row)?).await.map_err(refused)?;
-        self.0.runtime.activate(plugin).map_err(refused)
+            this.set_failure(&name, None);
+            Ok(())
+        });
+        switching.await.map_err(|error| Error::Internal(format!("the switch failed: {error}")))?
     }
 
     /// Checks what needs no compiler: the manifest, its name, routes that are the host's own.
@@ -380,7 +294,7 @@ impl Deployment {
         &self,
         row: PluginRow,
         version: Option<(Inspection, Bytes)>,
-        by: Option<patchbay_core::UserId>,
+        by: Option<UserId>,
     ) -> Result<()> {
         self.0
             .ops
@@ -473,62 +387,4 @@ fn apply(row: &mut PluginRow, changes: &PluginChanges) -> Result<()> {
     row.enabled = changes.enabled.unwrap_or(row.enabled);
     row.updated_at = Timestamp::now().0;
     Ok(())
-}
-
-fn set_grants(row: &mut PluginRow, grants: &Grants) {
-    // Lists of strings always serialise.
-    row.capabilities = serde_json::to_string(&grants.capabilities).unwrap_or_default();
-    row.routes = serde_json::to_string(&grants.routes).unwrap_or_default();
-}
-
-fn grants_of(row: &PluginRow) -> Result<Grants> {
-    let wrong = |error: serde_json::Error| Error::Internal(format!("grants of {}: {error}", row.name));
-    Ok(Grants {
-        capabilities: serde_json::from_str(&row.capabilities).map_err(wrong)?,
-        routes: serde_json::from_str(&row.routes).map_err(wrong)?,
-    })
-}
-
-fn routes_beyond_prefix(manifest: &Manifest) -> Vec<String> {
-    let mut paths: Vec<String> = manifest
-        .routes
-        .iter()
-        .map(|route| route.path.clone())
-        .filter(|path| !manifest.owns_path(path))
-        .collect();
-    paths.dedup();
-    paths
-}
-
-/// What a manifest asks for and has not been granted.
-fn missing(manifest: &Manifest, grants: &Grants) -> Vec<String> {
-    let capabilities = manifest.capabilities.difference(&grants.capabilities).cloned();
-    let routes = routes_beyond_prefix(manifest)
-        .into_iter()
-        .filter(|route| !grants.routes.iter().any(|granted| shape(granted) == shape(route)));
-    capabilities.chain(routes).collect()
-}
-
-/// A path template without the names of its parameters.
-fn shape(path: &str) -> String {
-    let segments = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
-    segments.collect::<Vec<_>>().join("/")
-}
-
-fn read(path: &Path) -> Result<Bytes> {
-    std::fs::read(path)
-        .map(Bytes::from)
-        .map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
-}
-
-/// The components in a directory, by name.
-fn components_in(directory: &Path) -> Vec<std::path::PathBuf> {
-    let mut paths: Vec<_> = std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
-        .collect();
-    paths.sort();
-    paths
 }

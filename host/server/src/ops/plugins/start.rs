@@ -1,0 +1,128 @@
+//! What happens to plugins when the server starts: those that came with the host and those that the settings
+//! declare are taken in, and every enabled one is started.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use patchbay_runtime::{Grants, Inspection, Runtime};
+use patchbay_store::PluginRow;
+
+use super::{
+    Deployment, Error, PluginChanges, Result, Thing, apply,
+    grants::{grants_of, routes_beyond_prefix, set_grants},
+    new_row, refused,
+};
+use crate::config;
+
+impl Deployment {
+    /// Takes in what came with the host and what the settings declare, and starts every enabled plugin. A
+    /// plugin that can't be started is logged and shown; it doesn't keep the server from starting.
+    ///
+    /// # Errors
+    /// If the database can't be read or written, or a declared file can't be read.
+    pub async fn start(&self, bundled: Option<&Path>) -> Result<()> {
+        for path in bundled.map(components_in).unwrap_or_default() {
+            let bytes = read(&path)?;
+            let inspection = Runtime::inspect(&bytes).map_err(|error| {
+                Error::Internal(format!("the bundled plugin {} is broken: {error}", path.display()))
+            })?;
+            self.take_in_bundled(inspection, bytes).await?;
+        }
+        for (name, declared) in &self.0.declared {
+            if let Err(error) = self.take_in_declared(name, declared).await {
+                tracing::error!(plugin = %name, %error, "the declared plugin could not be installed");
+                self.set_failure(name, Some(error.to_string()));
+            }
+        }
+        for row in self.rows().await? {
+            if row.enabled
+                && let Some(digest) = &row.active_digest
+            {
+                match self.activate(&row, digest).await {
+                    Ok(()) => self.set_failure(&row.name, None),
+                    Err(error) => {
+                        tracing::error!(plugin = %row.name, %error, "the plugin does not start");
+                        self.set_failure(&row.name, Some(error.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What came with the host has what it asks for; an operator's later choices stay.
+    async fn take_in_bundled(&self, inspection: Inspection, bytes: Bytes) -> Result<()> {
+        let name = inspection.manifest.name.clone();
+        let wanted = Grants {
+            capabilities: inspection.manifest.capabilities.clone(),
+            routes: routes_beyond_prefix(&inspection.manifest),
+        };
+        let row = match self.row(&name).await? {
+            None => new_row(&name, Some(inspection.digest.clone()), &wanted),
+            Some(row) if row.bundled_digest.as_deref() == Some(&inspection.digest) => return Ok(()),
+            Some(mut row) => {
+                if row.active_digest == row.bundled_digest {
+                    // The operator runs what came with the host: so does the next release, with what is new.
+                    let mut grants = grants_of(&row)?;
+                    if let Some(old) = &row.active_digest {
+                        let old = self.manifest(&name, old).await?;
+                        let new = wanted.capabilities.difference(&old.capabilities).cloned();
+                        grants.capabilities.extend(new.collect::<Vec<_>>());
+                        let had = routes_beyond_prefix(&old);
+                        grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
+                    }
+                    set_grants(&mut row, &grants);
+                    row.active_digest = Some(inspection.digest.clone());
+                }
+                row
+            }
+        };
+        let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
+        self.persist(row, Some((inspection, bytes)), None).await
+    }
+
+    async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
+        let mut row = self.row(name).await?;
+        let mut version = None;
+        if let Some(source) = &declared.source {
+            let bytes = read(source)?;
+            let inspection = self.admit(name, &bytes)?;
+            let mut new = row.take().unwrap_or_else(|| new_row(name, None, &Grants::default()));
+            new.active_digest = Some(inspection.digest.clone());
+            row = Some(new);
+            version = Some((inspection, bytes));
+        }
+        let mut row = row.ok_or(Error::NotFound(Thing::Plugin))?;
+        let changes = PluginChanges {
+            enabled: declared.enabled,
+            grants: declared.grants.clone(),
+            routes: declared.routes.clone(),
+        };
+        apply(&mut row, &changes)?;
+        self.persist(row, version, None).await
+    }
+
+    async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
+        let bytes = self.component(&row.name, digest).await?;
+        let plugin = self.0.runtime.prepare(bytes, &grants_of(row)?).await.map_err(refused)?;
+        self.0.runtime.activate(plugin).map_err(refused)
+    }
+}
+
+fn read(path: &Path) -> Result<Bytes> {
+    std::fs::read(path)
+        .map(Bytes::from)
+        .map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+}
+
+/// The components in a directory, by name.
+fn components_in(directory: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .collect();
+    paths.sort();
+    paths
+}
