@@ -189,6 +189,7 @@ CREATE TABLE plugin_versions (
     plugin       TEXT   NOT NULL REFERENCES plugins (name) ON DELETE CASCADE,
     digest       TEXT   NOT NULL, -- SHA-256 of the component, hexadecimal
     version      TEXT   NOT NULL,
+    manifest     TEXT   NOT NULL, -- as in the component, to be read without it
     component    BLOB   NOT NULL,
     installed_by BIGINT REFERENCES users (id) ON DELETE SET NULL,
     installed_at BIGINT NOT NULL,

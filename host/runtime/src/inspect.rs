@@ -25,6 +25,8 @@ const FREE_INTERFACES: [&str; 2] = ["types", "http-types"];
 pub struct Inspection {
     /// Its manifest.
     pub manifest: Manifest,
+    /// The manifest as its author wrote it; [`Manifest::parse`] reads it again.
+    pub manifest_toml: String,
     /// SHA-256 of its bytes, lower-case hexadecimal.
     pub digest: String,
     /// The capabilities that it really imports.
@@ -61,7 +63,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     }
     let digest = hex(&Sha256::digest(bytes));
     let exports = outer.exports.iter().filter_map(|name| interface(name)).map(str::to_owned).collect();
-    Ok(Inspection { manifest, digest, wanted, exports })
+    Ok(Inspection { manifest, manifest_toml: toml.to_owned(), digest, wanted, exports })
 }
 
 /// The outermost level of a component.

@@ -63,8 +63,10 @@ impl Default for Limits {
             // A page of work, not a batch: what takes longer belongs in a job. Waiting for the database or a
             // model may take longer than computing.
             http: Budget { cpu: Duration::from_secs(1), wall: Duration::from_secs(5) },
-            // Readers wait for it on every page.
-            decorate: Budget { cpu: Duration::from_millis(20), wall: Duration::from_millis(30) },
+            // Readers wait for it on every page. What it computes is bounded tightly; the wall also counts the
+            // database and the host's own load, and a page without its reactions for a stall that is not the
+            // plugin's is worse than a page that comes a moment later.
+            decorate: Budget { cpu: Duration::from_millis(20), wall: Duration::from_millis(250) },
             // A generated answer takes minutes at worst.
             stream_wall: Duration::from_secs(300),
             stream_stall: Duration::from_secs(30),

@@ -36,6 +36,8 @@ pub struct PluginVersionRow {
     pub digest: String,
     /// What its manifest calls it.
     pub version: String,
+    /// Its manifest, TOML.
+    pub manifest: String,
     /// Who installed it; none for the host itself.
     pub installed_by: Option<i64>,
     /// When, in ms.
@@ -91,23 +93,27 @@ impl Conn {
     }
 
     /// Keeps a version's bytes; a version that is there already stays as it is.
+    #[allow(clippy::too_many_arguments)] // A row, column by column.
     pub async fn insert_plugin_version(
         &mut self,
         plugin: &str,
         digest: &str,
         version: &str,
+        manifest: &str,
         component: &[u8],
         installed_by: Option<UserId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         on!(self, |c| {
             sqlx::query(
-                "INSERT INTO plugin_versions (plugin, digest, version, component, installed_by, installed_at)
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (plugin, digest) DO NOTHING",
+                "INSERT INTO plugin_versions (plugin, digest, version, manifest, component, installed_by,
+                                              installed_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plugin, digest) DO NOTHING",
             )
             .bind(plugin)
             .bind(digest)
             .bind(version)
+            .bind(manifest)
             .bind(component)
             .bind(installed_by.map(|id| id.0))
             .bind(now.0)
@@ -121,7 +127,7 @@ impl Conn {
     pub async fn plugin_versions(&mut self, plugin: &str) -> Result<Vec<PluginVersionRow>, StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_as(
-                "SELECT plugin, digest, version, installed_by, installed_at FROM plugin_versions
+                "SELECT plugin, digest, version, manifest, installed_by, installed_at FROM plugin_versions
                  WHERE plugin = $1 ORDER BY installed_at DESC",
             )
             .bind(plugin)

@@ -173,12 +173,7 @@ impl Deployment {
         let mut row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
         apply(&mut row, &changes)?;
         let grants = grants_of(&row)?;
-        let newest = match &row.active_digest {
-            Some(digest) => Some(digest.clone()),
-            None => self.versions(name).await?.into_iter().next().map(|version| version.digest),
-        };
-        let Some(digest) = newest else { return Err(Error::NotFound(Thing::Plugin)) };
-        let manifest = self.manifest(name, &digest).await?;
+        let (manifest, digest) = current(&row, &self.versions(name).await?)?;
         let suffices = missing(&manifest, &grants).is_empty();
         if row.active_digest.is_none() && suffices {
             row.active_digest = Some(digest.clone());
@@ -285,11 +280,6 @@ impl Deployment {
         bytes.map(Bytes::from).ok_or_else(|| Error::Internal(format!("version {digest} of {name} is gone")))
     }
 
-    async fn manifest(&self, name: &str, digest: &str) -> Result<Manifest> {
-        let bytes = self.component(name, digest).await?;
-        Ok(Runtime::inspect(&bytes).map_err(refused)?.manifest)
-    }
-
     async fn persist(
         &self,
         row: PluginRow,
@@ -305,7 +295,8 @@ impl Deployment {
                     if let Some((inspection, bytes)) = version {
                         let number = inspection.manifest.version.to_string();
                         let (name, digest) = (&row.name, &inspection.digest);
-                        tx.insert_plugin_version(name, digest, &number, &bytes, by, Timestamp::now()).await?;
+                        let (toml, now) = (&inspection.manifest_toml, Timestamp::now());
+                        tx.insert_plugin_version(name, digest, &number, toml, &bytes, by, now).await?;
                     }
                     Ok(())
                 })
@@ -315,9 +306,7 @@ impl Deployment {
 
     async fn describe(&self, row: PluginRow) -> Result<Installed> {
         let versions = self.versions(&row.name).await?;
-        let newest = versions.first().map(|version| version.digest.clone());
-        let digest = row.active_digest.clone().or(newest).ok_or(Error::NotFound(Thing::Plugin))?;
-        let manifest = self.manifest(&row.name, &digest).await?;
+        let (manifest, digest) = current(&row, &versions)?;
         let grants = grants_of(&row)?;
         let failure = self.failures().get(&row.name).cloned();
         let missing = missing(&manifest, &grants);
@@ -343,6 +332,15 @@ impl Deployment {
             None => self.failures().remove(name),
         };
     }
+}
+
+/// Manifest and digest of the version that serves, or of the newest one while none does.
+fn current(row: &PluginRow, versions: &[PluginVersionRow]) -> Result<(Manifest, String)> {
+    let active = versions.iter().find(|version| Some(&version.digest) == row.active_digest.as_ref());
+    let version = active.or(versions.first()).ok_or(Error::NotFound(Thing::Plugin))?;
+    let manifest = Manifest::parse(&version.manifest)
+        .map_err(|error| Error::Internal(format!("the manifest of {}: {error}", row.name)))?;
+    Ok((manifest, version.digest.clone()))
 }
 
 fn refused(error: LoadError) -> Error {

@@ -8,7 +8,7 @@ use patchbay_runtime::{Grants, Inspection, Runtime};
 use patchbay_store::PluginRow;
 
 use super::{
-    Deployment, Error, PluginChanges, Result, Thing, apply,
+    Deployment, Error, PluginChanges, Result, Thing, apply, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
     new_row, refused,
 };
@@ -64,13 +64,11 @@ impl Deployment {
                 if row.active_digest == row.bundled_digest {
                     // The operator runs what came with the host: so does the next release, with what is new.
                     let mut grants = grants_of(&row)?;
-                    if let Some(old) = &row.active_digest {
-                        let old = self.manifest(&name, old).await?;
-                        let new = wanted.capabilities.difference(&old.capabilities).cloned();
-                        grants.capabilities.extend(new.collect::<Vec<_>>());
-                        let had = routes_beyond_prefix(&old);
-                        grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
-                    }
+                    let (old, _) = current(&row, &self.versions(&name).await?)?;
+                    let new = wanted.capabilities.difference(&old.capabilities).cloned();
+                    grants.capabilities.extend(new.collect::<Vec<_>>());
+                    let had = routes_beyond_prefix(&old);
+                    grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
                     set_grants(&mut row, &grants);
                     row.active_digest = Some(inspection.digest.clone());
                 }
