@@ -6,10 +6,12 @@
 mod channels;
 mod conn;
 mod error;
+mod files;
 mod journal;
 mod kv;
 mod members;
 mod messages;
+mod pins;
 mod plugins;
 mod reactions;
 mod sessions;
