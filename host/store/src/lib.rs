@@ -42,7 +42,7 @@ use crate::writer::Writer;
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// Connections that read at the same time.
-const READERS: u32 = 4;
+const READERS: u32 = 8;
 /// How long a reader waits for a connection before it fails with [`StoreError::Unavailable`].
 const READ_WAIT: Duration = Duration::from_secs(5);
 
@@ -69,6 +69,7 @@ impl Store {
     pub async fn open(location: &Location) -> Result<Self, StoreError> {
         let Location::Sqlite(path) = location;
         let options = sqlite_options(path)?;
+        create_private(path)?;
         let mut writer = options.clone().connect().await?;
         SQLITE_MIGRATIONS.run(&mut writer).await.map_err(|error| match error {
             MigrateError::VersionMissing(version) => StoreError::Newer(version),
@@ -119,6 +120,19 @@ impl Store {
     pub async fn close(&self) {
         self.writer.close().await;
         self.readers.close().await;
+    }
+}
+
+/// Creates the file for its owner's eyes only: it holds password hashes and signing keys. SQLite gives its
+/// companions the same mode.
+fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StoreError::Unavailable(format!("{}: {error}", path.display()))),
     }
 }
 

@@ -10,3 +10,12 @@ CREATE TABLE pins (
     created_at   BIGINT  NOT NULL
 );
 CREATE INDEX pins_by_channel ON pins (channel_id, id);
+
+-- What the clean-up looks for.
+CREATE INDEX channels_deleted ON channels (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- Lower case by the rules of Unicode, which the database's own lower() doesn't know everywhere.
+ALTER TABLE users ADD COLUMN full_name_key TEXT NOT NULL DEFAULT '';
+UPDATE users SET full_name_key = lower(coalesce(full_name, ''));
+ALTER TABLE channels ADD COLUMN search_key TEXT NOT NULL DEFAULT '';
+UPDATE channels SET search_key = lower(name || ' ' || coalesce(description, ''));
