@@ -117,3 +117,35 @@ async fn bad_uploads_leave_nothing() {
     let image = ann.request(Method::GET, "/api/files/2/download").send().await.unwrap();
     assert!(image.headers()["content-disposition"].to_str().unwrap().starts_with("inline"));
 }
+
+#[tokio::test]
+async fn a_profile_picture_is_pixels_and_nothing_else() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let send = async |method: Method, bytes: &[u8]| {
+        let part = Part::bytes(bytes.to_vec()).file_name("me.png").mime_str("image/png").unwrap();
+        let request = ann.request(method, "/api/users/me/profile-picture");
+        ann.send(request.multipart(Form::new().part("file", part))).await
+    };
+    // A GIF of one pixel, with words behind it.
+    let mut gif = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;".to_vec();
+    gif.extend_from_slice(b"<script>alert(1)</script>");
+    let mut at_bobs = bob.socket().await;
+    let user = send(Method::PUT, &gif).await.expect(200);
+    let url = user["profile_picture_url"].as_str().unwrap().to_owned();
+    assert_eq!(at_bobs.event("user.updated").await["data"]["profile_picture_url"], url.as_str());
+    let response = bob.request(Method::GET, &url).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "image/png");
+    let kept = response.bytes().await.unwrap();
+    assert!(kept.starts_with(b"\x89PNG") && !kept.windows(6).any(|bytes| bytes == b"script"));
+    send(Method::POST, &gif).await.expect(200);
+    assert_eq!(walk(&app.data().join("files")), 1, "the old one is gone");
+    for bad in [&b"<svg xmlns='http://www.w3.org/2000/svg'/>"[..], b"", b"GIF89a"] {
+        assert_eq!(send(Method::PUT, bad).await.problem(422), "validation_failed");
+    }
+    assert_eq!(send(Method::PUT, &vec![0; 11 << 20]).await.problem(413), "too_large");
+    ann.delete("/api/users/me/profile-picture").await.expect(204);
+    assert_eq!(bob.get(&url).await.problem(404), "profile_picture_not_found");
+    assert_eq!(walk(&app.data().join("files")), 0);
+    assert_eq!(ann.get("/api/users/me").await.expect(200)["profile_picture_url"], json!(null));
+}

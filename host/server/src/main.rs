@@ -9,6 +9,7 @@ mod files;
 mod gateway;
 mod http;
 mod ops;
+mod picture;
 mod plugin_host;
 
 fn main() -> std::process::ExitCode {

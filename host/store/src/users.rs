@@ -252,6 +252,24 @@ impl Conn {
         Ok(())
     }
 
+    /// Replaces the object that holds the profile picture.
+    pub async fn set_profile_picture(
+        &mut self,
+        id: UserId,
+        path: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE users SET profile_picture = $2, updated_at = $3 WHERE id = $1")
+                .bind(id.0)
+                .bind(path)
+                .bind(now.0)
+                .execute(c)
+                .await?
+        });
+        Ok(())
+    }
+
     /// Records what the user chose to show.
     pub async fn set_status(&mut self, id: UserId, status: Status) -> Result<(), StoreError> {
         on!(self, |c| {

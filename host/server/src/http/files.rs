@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use axum::{
     body::Body,
-    extract::{Multipart, State, multipart::MultipartError},
+    extract::{
+        Multipart, State,
+        multipart::{Field, MultipartRejection},
+    },
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use patchbay_core::{File as CoreFile, FileId};
 use patchbay_protocol::File;
@@ -23,32 +25,35 @@ type Answer<T> = Result<T, Failure>;
 /// Shown in the page instead of being saved: images that can't carry scripts.
 const INLINE: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
-fn unreadable(error: &MultipartError) -> Failure {
-    Failure::new(StatusCode::BAD_REQUEST, "malformed_multipart", error.body_text())
+pub(super) fn not_a_form(rejection: &MultipartRejection) -> Failure {
+    Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", rejection.body_text())
 }
 
 pub(super) async fn upload(
     State(app): State<App>,
     As(actor): As,
-    form: Result<Multipart, axum::extract::multipart::MultipartRejection>,
+    form: Result<Multipart, MultipartRejection>,
 ) -> Answer<impl IntoResponse> {
-    let mut form = form.map_err(|rejection| {
-        let code = "unsupported_media_type";
-        Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, rejection.body_text())
-    })?;
-    while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
-        if field.name() != Some("file") {
-            continue;
+    let mut form = form.map_err(|rejection| not_a_form(&rejection))?;
+    while let Some(field) = next_field(&mut form).await? {
+        if field.name() == Some("file") {
+            let name = field.file_name().unwrap_or_default().to_owned();
+            let kind = field.content_type().map(str::to_owned);
+            let file = app.ops.upload(&actor, &name, kind.as_deref(), field).await?;
+            return Ok((StatusCode::CREATED, axum::Json(File::from(&file))));
         }
-        let name = field.file_name().unwrap_or_default().to_owned();
-        let kind = field.content_type().map(str::to_owned);
-        let chunks = Box::pin(stream::unfold(field, |mut field| async {
-            Some((field.chunk().await.transpose()?, field))
-        }));
-        let file = app.ops.upload(&actor, &name, kind.as_deref(), chunks).await?;
-        return Ok((StatusCode::CREATED, axum::Json(File::from(&file))));
     }
-    Err(Failure::field("file", "missing", "is needed"))
+    Err(no_file())
+}
+
+pub(super) async fn next_field(form: &mut Multipart) -> Answer<Option<Field<'_>>> {
+    form.next_field()
+        .await
+        .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "malformed_multipart", error.body_text()))
+}
+
+pub(super) fn no_file() -> Failure {
+    Failure::field("file", "missing", "is needed")
 }
 
 pub(super) async fn get(State(app): State<App>, As(actor): As, Id(id): Id<i64>) -> Answer<axum::Json<File>> {

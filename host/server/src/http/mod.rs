@@ -71,7 +71,15 @@ fn routes() -> Routes {
         .add("/api/users", get(users::list))
         .add("/api/users/me", get(users::me).merge(change(users::update_me)))
         .add("/api/users/me/status", get(users::my_status).put(users::set_my_status))
+        .add(
+            "/api/users/me/profile-picture",
+            post(users::set_picture)
+                .put(users::set_picture)
+                .delete(users::remove_picture)
+                .layer(DefaultBodyLimit::disable()),
+        )
         .add("/api/users/{id}", get(users::get))
+        .add("/api/users/{id}/profile-picture", get(users::picture))
         .add("/api/channels", get(channels::list).post(channels::create))
         .add(
             "/api/channels/{id}",

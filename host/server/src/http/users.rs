@@ -1,6 +1,15 @@
 //! `/api/users/…`
 
-use axum::extract::State;
+use axum::{
+    body::Body,
+    extract::{
+        Multipart, State,
+        multipart::{Field, MultipartRejection},
+    },
+    response::IntoResponse,
+};
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
 use patchbay_core::{Actor, Status, User as CoreUser, UserId};
 use patchbay_protocol::{List, SetStatus, UpdateMe, User};
 use serde::Deserialize;
@@ -8,10 +17,13 @@ use serde::Deserialize;
 use super::{
     Failure,
     extract::{As, Id, Json, PageParams, Params},
+    files::{next_field, no_file, not_a_form},
 };
 use crate::{
     app::App,
+    files::MAX_SURPLUS,
     ops::{Caller, ProfileChanges},
+    picture,
 };
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
@@ -86,6 +98,61 @@ pub(super) async fn update_me(
     };
     let user = app.ops.update_me(&caller, changes).await?;
     Ok(axum::Json(user_for(&app, &caller.actor, &user)))
+}
+
+pub(super) async fn set_picture(
+    State(app): State<App>,
+    caller: Caller,
+    form: Result<Multipart, MultipartRejection>,
+) -> Answer<User> {
+    let mut form = form.map_err(|rejection| not_a_form(&rejection))?;
+    while let Some(field) = next_field(&mut form).await? {
+        if field.name() == Some("file") {
+            let bytes = picture_bytes(field).await?;
+            let user = app.ops.set_picture(&caller, Some(bytes)).await?;
+            return Ok(axum::Json(user_for(&app, &caller.actor, &user)));
+        }
+    }
+    Err(no_file())
+}
+
+async fn picture_bytes(mut field: Field<'_>) -> Result<Bytes, Failure> {
+    let (mut bytes, mut size) = (BytesMut::new(), 0);
+    while size <= picture::MAX_BYTES + MAX_SURPLUS {
+        match field.chunk().await {
+            Ok(Some(chunk)) => {
+                size += chunk.len();
+                if size <= picture::MAX_BYTES {
+                    bytes.extend_from_slice(&chunk);
+                }
+            }
+            Ok(None) if size <= picture::MAX_BYTES => return Ok(bytes.freeze()),
+            Ok(None) => break,
+            Err(error) => return Err(Failure::field("file", "cut_off", error.body_text())),
+        }
+    }
+    let why = format!("a picture may have {} bytes", picture::MAX_BYTES);
+    Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
+}
+
+pub(super) async fn remove_picture(State(app): State<App>, caller: Caller) -> Result<StatusCode, Failure> {
+    app.ops.set_picture(&caller, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn picture(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+) -> Result<impl IntoResponse, Failure> {
+    let (name, content) = app.ops.picture(&actor, UserId(id)).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "image/png".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CACHE_CONTROL, "private, max-age=300".to_owned()),
+        (header::ETAG, format!("\"{}\"", name.replace('/', "-"))),
+    ];
+    Ok((headers, Body::from_stream(content)))
 }
 
 pub(super) async fn my_status(State(app): State<App>, caller: Caller) -> Answer<SetStatus> {

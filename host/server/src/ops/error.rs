@@ -48,6 +48,8 @@ pub enum Thing {
     File,
     /// `pin_not_found`
     Pin,
+    /// `profile_picture_not_found`
+    Picture,
 }
 
 impl Thing {
@@ -63,6 +65,7 @@ impl Thing {
             Self::Plugin => "plugin",
             Self::File => "file",
             Self::Pin => "pin",
+            Self::Picture => "profile_picture",
         }
     }
 }

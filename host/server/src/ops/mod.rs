@@ -14,6 +14,7 @@ mod kv;
 mod maintenance;
 mod members;
 mod messages;
+mod pictures;
 mod pins;
 pub mod plugins;
 mod reactions;
@@ -49,6 +50,9 @@ pub use users::ProfileChanges;
 
 use sessions::SessionCache;
 
+/// Pictures decoded at the same time: each can take 256 MiB for a moment.
+const MAX_DECODING: usize = 4;
+
 /// The operations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ops(Arc<Inner>);
@@ -59,6 +63,8 @@ struct Inner {
     bus: Bus,
     files: Files,
     passwords: Passwords,
+    /// Pictures that are decoded at the same time; one more is refused.
+    decoding: Arc<tokio::sync::Semaphore>,
     tokens: AccessTokens,
     sessions: SessionCache,
     auth: config::Auth,
@@ -96,6 +102,7 @@ impl Ops {
             bus,
             files,
             passwords: Passwords::new()?,
+            decoding: Arc::new(tokio::sync::Semaphore::new(MAX_DECODING)),
             tokens,
             sessions: SessionCache::default(),
             auth: config.auth.clone(),
