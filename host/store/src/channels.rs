@@ -1,11 +1,12 @@
 //! Channels, as such and as one user sees them.
 
 use patchbay_core::{Channel, ChannelForViewer, ChannelId, MessageId, Role, Timestamp, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
 use crate::{
     Conn, Page, StoreError,
     conn::{escape_like, on},
+    query::Query,
 };
 
 /// A channel about to be made.
@@ -172,11 +173,10 @@ impl Conn {
         id: ChannelId,
         viewer: Option<UserId>,
     ) -> Result<Option<ChannelForViewer>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT_VIEW);
-        query.push_bind(viewer.map(|id| id.0)).push(" WHERE c.deleted_at IS NULL AND c.id = ");
-        query.push_bind(id.0);
-        let row = on!(self, |c| query.build_query_as::<ViewRow>().fetch_optional(c).await?);
-        row.map(ChannelForViewer::try_from).transpose()
+        let mut query = Query::new(SELECT_VIEW);
+        query.bind(viewer.map(|id| id.0)).push(" WHERE c.deleted_at IS NULL AND c.id = ");
+        query.bind(id.0);
+        self.optional::<ViewRow>(query).await?.map(ChannelForViewer::try_from).transpose()
     }
 
     /// The channels that `viewer` can read (public ones and those one is a member of), by rising id, or by
@@ -187,18 +187,17 @@ impl Conn {
         matching: Option<&str>,
         page: &Page,
     ) -> Result<Vec<ChannelForViewer>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT_VIEW);
-        query.push_bind(viewer.0);
+        let mut query = Query::new(SELECT_VIEW);
+        query.bind(viewer.0);
         query.push(" WHERE c.deleted_at IS NULL AND (c.is_public OR me.user_id IS NOT NULL)");
         if let Some(text) = matching {
             let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-            query.push(" AND (lower(c.name) LIKE ").push_bind(pattern.clone());
-            query.push(" ESCAPE '\\' OR lower(coalesce(c.description, '')) LIKE ").push_bind(pattern);
+            query.push(" AND (lower(c.name) LIKE ").bind(pattern.clone());
+            query.push(" ESCAPE '\\' OR lower(coalesce(c.description, '')) LIKE ").bind(pattern);
             query.push(" ESCAPE '\\')");
         }
         page.push(&mut query, "c.id", false);
-        let rows = on!(self, |c| query.build_query_as::<ViewRow>().fetch_all(c).await?);
-        rows.into_iter().map(ChannelForViewer::try_from).collect()
+        self.all::<ViewRow>(query).await?.into_iter().map(ChannelForViewer::try_from).collect()
     }
 
     /// Replaces name, description and visibility.
@@ -216,6 +215,7 @@ impl Conn {
             .bind(channel.updated_at.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -228,6 +228,7 @@ impl Conn {
                 .bind(now.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }

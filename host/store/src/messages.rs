@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use patchbay_core::{ChannelId, File, FileId, Message, MessageEdit, MessageId, Sender, Timestamp, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
 use crate::{
     Conn, StoreError,
     conn::{id_list, on},
+    query::Query,
 };
 
 /// A message about to be written.
@@ -43,23 +44,16 @@ pub struct Page {
 impl Page {
     /// Adds condition, order and limit to a query that has a `WHERE` already. Without a bound the order is
     /// `newest_first` or its opposite.
-    pub(crate) fn push<DB: sqlx::Database>(
-        &self,
-        query: &mut QueryBuilder<DB>,
-        column: &'static str,
-        newest_first: bool,
-    ) where
-        i64: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    {
+    pub(crate) fn push(&self, query: &mut Query, column: &'static str, newest_first: bool) {
         if let Some(before) = self.before {
-            query.push(" AND ").push(column).push(" < ").push_bind(before);
+            query.push(" AND ").push(column).push(" < ").bind(before);
         }
         if let Some(after) = self.after {
-            query.push(" AND ").push(column).push(" > ").push_bind(after);
+            query.push(" AND ").push(column).push(" > ").bind(after);
         }
         let falling = if self.after.is_some() { false } else { newest_first || self.before.is_some() };
         query.push(" ORDER BY ").push(column).push(if falling { " DESC" } else { " ASC" });
-        query.push(" LIMIT ").push_bind(self.limit);
+        query.push(" LIMIT ").bind(self.limit);
     }
 }
 
@@ -186,6 +180,7 @@ impl Conn {
                 .bind(message.0)
                 .execute(c)
                 .await?
+                .rows_affected()
             });
         }
         Ok(())
@@ -193,31 +188,30 @@ impl Conn {
 
     /// One message with its files, a tombstone too; none in a deleted channel.
     pub async fn message(&mut self, id: MessageId) -> Result<Option<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.id = ").push_bind(id.0);
+        let mut query = Query::new(SELECT);
+        query.push("m.id = ").bind(id.0);
         query.push(
             " AND EXISTS (SELECT 1 FROM channels c WHERE c.id = m.channel_id AND c.deleted_at IS NULL)",
         );
-        let row = on!(self, |c| query.build_query_as::<Row>().fetch_optional(c).await?);
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = self.optional::<Row>(query).await? else { return Ok(None) };
         Ok(self.with_files(vec![row]).await?.pop())
     }
 
     /// A page of a channel's messages, newest first unless `page.after` is given.
     pub async fn messages(&mut self, channel: ChannelId, page: &Page) -> Result<Vec<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.channel_id = ").push_bind(channel.0);
+        let mut query = Query::new(SELECT);
+        query.push("m.channel_id = ").bind(channel.0);
         page.push(&mut query, "m.id", true);
-        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
+        let rows = self.all::<Row>(query).await?;
         self.with_files(rows).await
     }
 
     /// A page of the replies to a root, oldest first unless `page.before` is given.
     pub async fn replies(&mut self, root: MessageId, page: &Page) -> Result<Vec<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.parent_id = ").push_bind(root.0);
+        let mut query = Query::new(SELECT);
+        query.push("m.parent_id = ").bind(root.0);
         page.push(&mut query, "m.id", false);
-        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
+        let rows = self.all::<Row>(query).await?;
         self.with_files(rows).await
     }
 
@@ -226,15 +220,12 @@ impl Conn {
         let ids: Vec<i64> = rows.iter().filter(|row| row.has_attachments).map(|row| row.id).collect();
         let mut files: HashMap<i64, Vec<File>> = HashMap::new();
         if !ids.is_empty() {
-            let sql = format!(
+            let mut query = Query::new(
                 "SELECT id, filename, file_path, file_type, file_size, uploaded_by_id, message_id,
-                        created_at, updated_at FROM files WHERE message_id IN ({}) ORDER BY id",
-                id_list(ids)
+                        created_at, updated_at FROM files WHERE message_id IN (",
             );
-            let found = on!(self, |c| {
-                sqlx::query_as::<_, FileRow>(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(c).await?
-            });
-            for row in found {
+            query.ids(ids).push(") ORDER BY id");
+            for row in self.all::<FileRow>(query).await? {
                 files.entry(row.message_id.unwrap_or_default()).or_default().push(row.into());
             }
         }
@@ -291,14 +282,12 @@ impl Conn {
         message: MessageId,
         page: &Page,
     ) -> Result<Vec<MessageEdit>, StoreError> {
-        let mut query = QueryBuilder::new(
+        let mut query = Query::new(
             "SELECT id, content, edited_by_id, created_at, replaced_at FROM message_edits WHERE message_id = ",
         );
-        query.push_bind(message.0);
+        query.bind(message.0);
         page.push(&mut query, "id", true);
-        let rows = on!(self, |c| {
-            query.build_query_as::<(i64, String, Option<i64>, i64, i64)>().fetch_all(c).await?
-        });
+        let rows = self.all::<(i64, String, Option<i64>, i64, i64)>(query).await?;
         Ok(rows
             .into_iter()
             .map(|(id, content, editor, created_at, replaced_at)| MessageEdit {
@@ -326,7 +315,11 @@ impl Conn {
 
     /// Removes a message and what hangs on it (reactions, mentions, edits, pins, plugins' entries).
     pub async fn delete_message(&mut self, id: MessageId) -> Result<(), StoreError> {
-        on!(self, |c| sqlx::query("DELETE FROM messages WHERE id = $1").bind(id.0).execute(c).await?);
+        on!(self, |c| sqlx::query("DELETE FROM messages WHERE id = $1")
+            .bind(id.0)
+            .execute(c)
+            .await?
+            .rows_affected());
         Ok(())
     }
 
@@ -362,21 +355,14 @@ impl Conn {
         files: &[FileId],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let list = id_list(files.iter().map(|id| id.0));
-        let sql = format!(
-            "UPDATE files SET message_id = $1, updated_at = $3
-             WHERE uploaded_by_id = $2 AND message_id IS NULL AND id IN ({list})"
-        );
-        Ok(on!(self, |c| {
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .persistent(false)
-                .bind(message.0)
-                .bind(owner.0)
-                .bind(now.0)
-                .execute(c)
-                .await?
-                .rows_affected()
-        }))
+        if files.is_empty() {
+            return Ok(0);
+        }
+        let mut query = Query::new("UPDATE files SET message_id = ");
+        query.bind(message.0).push(", updated_at = ").bind(now.0);
+        query.push(" WHERE uploaded_by_id = ").bind(owner.0).push(" AND message_id IS NULL AND id IN (");
+        query.ids(files.iter().map(|id| id.0)).push(")");
+        self.run(query).await
     }
 
     /// The message that this key stands for, if it was used since `since`.
@@ -425,6 +411,7 @@ impl Conn {
             .bind(now.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -436,6 +423,7 @@ impl Conn {
                 .bind(before.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }

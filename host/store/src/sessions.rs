@@ -157,6 +157,7 @@ impl Conn {
             .bind(expires_at.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -173,6 +174,7 @@ impl Conn {
             .bind(token)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -229,7 +231,11 @@ impl Conn {
     /// Ends the sessions that expired before `now`.
     pub async fn delete_expired_sessions(&mut self, now: Timestamp) -> Result<(), StoreError> {
         on!(self, |c| {
-            sqlx::query("DELETE FROM sessions WHERE expires_at <= $1").bind(now.0).execute(c).await?
+            sqlx::query("DELETE FROM sessions WHERE expires_at <= $1")
+                .bind(now.0)
+                .execute(c)
+                .await?
+                .rows_affected()
         });
         Ok(())
     }
@@ -258,6 +264,7 @@ impl Conn {
                 .bind(key.created_at.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
