@@ -8,5 +8,6 @@ mod gateway;
 mod guests;
 mod messages;
 mod plugins;
+mod postgres;
 mod store;
 mod story;

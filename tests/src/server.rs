@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::User;
+use crate::{User, postgres};
 
 const START: Duration = Duration::from_secs(120);
 
@@ -24,12 +24,13 @@ pub struct TestApp {
     settings: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
     expected: Mutex<Vec<String>>,
+    database: Option<postgres::Database>,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
 }
 
 /// The directory of the build that this test belongs to.
-fn build_dir() -> PathBuf {
+pub(crate) fn build_dir() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.ancestors().find(|path| path.ends_with("deps")).unwrap().parent().unwrap().to_owned()
 }
@@ -70,7 +71,25 @@ impl TestApp {
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         let log = Arc::default();
         let (child, url) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, expected: Mutex::default(), url }
+        Self { child, data, settings, log, expected: Mutex::default(), database: None, url }
+    }
+
+    /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
+    /// [`postgres::database`].
+    pub async fn start_on_postgres() -> Option<Self> {
+        Some(Self::start_on(postgres::database().await?).await)
+    }
+
+    /// A server with default settings on this database.
+    pub async fn start_on(database: postgres::Database) -> Self {
+        let mut app = Self::start_with(&[&format!("database.url={}", database.url)]).await;
+        app.database = Some(database);
+        app
+    }
+
+    /// The PostgreSQL database.
+    pub fn database(&self) -> &postgres::Database {
+        self.database.as_ref().expect("this server keeps its data in a file")
     }
 
     /// `kill -9`.

@@ -17,6 +17,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 const LOCK: i64 = 0x7061_7463_6862_6179;
 /// How long to wait for the lock at start. A server that has just been killed holds it until PostgreSQL notices.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for it when the connection was lost: a session that was ended says so before it lets go.
+const LOCK_RELEASE: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(50);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -76,7 +78,7 @@ impl Server {
     /// Another connection that writes, in place of one that was lost, and the journal's head. The lock may still
     /// be with the lost one for a while.
     pub(crate) async fn reconnect(&self) -> Result<(Conn, i64), StoreError> {
-        let mut writer = self.connect(Duration::ZERO).await?;
+        let mut writer = self.connect(LOCK_RELEASE).await?;
         sqlx::query(SESSION).execute(&mut writer).await?;
         let mut conn = Conn::from(writer);
         let head = conn.journal_head().await?.0;

@@ -1,0 +1,218 @@
+//! What only PostgreSQL can do to a server: be in use elsewhere, go away, and come back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use patchbay_core::{Seq, Timestamp};
+use patchbay_store::{Location, Store, StoreError};
+use patchbay_tests::{TestApp, anonymous, json, postgres, program};
+use tokio::sync::oneshot;
+
+use crate::store::{entry, new_user, open, user, write};
+
+/// How long a server may take to find a database that has come back.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_second_server_is_refused_until_the_first_has_gone() {
+    let Some(database) = postgres::database().await else { return };
+    let location = Location::postgres(&database.url).unwrap();
+    let first = open(&location).await;
+    let second = Store::open(&location).await;
+    assert!(matches!(second, Err(StoreError::InUse)), "{second:?}");
+    user(&first, "ann").await;
+    let (second, ()) = tokio::join!(Store::open(&location), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        first.close().await;
+    });
+    let second = second.unwrap();
+    assert!(second.read().await.unwrap().has_users().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_mid_batch_loses_that_batch_alone() {
+    let Some(database) = postgres::database().await else { return };
+    let store = Arc::new(open(&Location::postgres(&database.url).unwrap()).await);
+    let add = |n: usize| {
+        let store = Arc::clone(&store);
+        async move {
+            let wanted = new_user(&format!("user{n}"));
+            write(&store, move |tx| {
+                Box::pin(async move {
+                    tx.append(entry("{}"));
+                    tx.insert_user(&wanted, Timestamp::now()).await.map(|_| ())
+                })
+            })
+            .await
+        }
+    };
+    for round in 0..3 {
+        let (entered, inside) = oneshot::channel();
+        let (leave, left) = oneshot::channel();
+        let store = Arc::clone(&store);
+        let cut_off = tokio::spawn(async move {
+            write(&store, move |tx| {
+                Box::pin(async move {
+                    tx.append(entry("{}"));
+                    tx.insert_user(&new_user(&format!("lost{round}")), Timestamp::now()).await?;
+                    entered.send(()).unwrap();
+                    left.await.unwrap();
+                    tx.insert_user(&new_user(&format!("unheard{round}")), Timestamp::now()).await
+                })
+            })
+            .await
+        });
+        inside.await.unwrap();
+        let others: Vec<_> = (0..40).map(|n| tokio::spawn(add(100 * round + n))).collect();
+        assert!(database.terminate_connections().await >= 1);
+        leave.send(()).unwrap();
+        let lost = cut_off.await.unwrap();
+        assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+        for other in others {
+            other.await.unwrap().expect("what waited is written by the next connection");
+        }
+    }
+    let deadline = Instant::now() + RECOVERY;
+    let entries = loop {
+        // A reader's connection was ended too, and tells it to the first one that uses it.
+        match store.read().await.unwrap().journal(Seq(0), 1000).await {
+            Ok(entries) => break entries,
+            Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
+        }
+        assert!(Instant::now() < deadline);
+    };
+    assert_eq!(entries.iter().map(|e| e.seq.0).collect::<Vec<_>>(), (1..=120).collect::<Vec<_>>());
+    assert_eq!(*store.head().borrow(), 120);
+    let mut conn = store.read().await.unwrap();
+    for name in ["lost0", "unheard0", "lost1", "unheard1", "lost2", "unheard2"] {
+        assert!(conn.user_by_name(name).await.unwrap().is_none(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_away_is_found_again() {
+    let Some(database) = postgres::database_on_own_server().await else { return };
+    let store = Arc::new(open(&Location::postgres(&database.url).unwrap()).await);
+    user(&store, "ann").await;
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let (mut written, mut refused) = (Vec::new(), 0);
+                for n in 0.. {
+                    let name = format!("user{writer}.{n}");
+                    let new = new_user(&name);
+                    let added = write(&store, move |tx| {
+                        Box::pin(async move {
+                            tx.append(entry("{}"));
+                            tx.insert_user(&new, Timestamp::now()).await
+                        })
+                    });
+                    match added.await {
+                        Ok(_) => written.push(name),
+                        Err(StoreError::Unavailable(_)) => {
+                            refused += 1;
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                        Err(other) => panic!("{other}"),
+                    }
+                    if refused > 0 && written.last().is_some_and(|last| *last == format!("user{writer}.{n}"))
+                    {
+                        return (written, refused);
+                    }
+                }
+                unreachable!()
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    database.stop();
+    let read = async { store.read().await?.has_users().await };
+    assert!(matches!(read.await, Err(StoreError::Unavailable(_))));
+    database.start_again();
+    let mut written = Vec::new();
+    for writer in writers {
+        let (names, refused) = tokio::time::timeout(RECOVERY, writer).await.unwrap().unwrap();
+        assert!(refused > 0);
+        written.extend(names);
+    }
+    let mut conn = store.read().await.unwrap();
+    for name in &written {
+        assert!(conn.user_by_name(name).await.unwrap().is_some(), "{name} was acknowledged");
+    }
+    let head = conn.journal_head().await.unwrap();
+    let entries = conn.journal(Seq(0), 1_000_000).await.unwrap();
+    assert!(entries.iter().map(|e| e.seq.0).eq(1..=head.0), "the journal is dense");
+    assert_eq!(*store.head().borrow(), head.0);
+}
+
+#[tokio::test]
+async fn texts_that_it_cannot_keep_are_refused_by_name() {
+    let Some(app) = TestApp::start_on_postgres().await else { return };
+    let ann = app.user("ann").await;
+    let answer = anonymous(&app.url)
+        .post("/api/auth/login", &json!({ "username": "a\u{0}nn", "password": "correct horse" }))
+        .await;
+    assert!((400..500).contains(&answer.status), "{}: {:#}", answer.status, answer.body);
+    let answer = ann.get("/api/users?q=a%00").await;
+    assert!((200..500).contains(&answer.status), "{}: {:#}", answer.status, answer.body);
+}
+
+#[tokio::test]
+async fn a_server_outlives_its_database() {
+    let Some(database) = postgres::database_on_own_server().await else { return };
+    let app = TestApp::start_on(database).await;
+    for text in ["write transaction failed", "journal can't be read", "database", "plugin"] {
+        app.expect_error(text);
+    }
+    let ann = app.user("ann").await;
+    let channel = ann.channel("general", &[]).await;
+    let first = ann.say(channel, "before").await;
+    let mut socket = ann.socket().await;
+    let seen = socket.hello["seq"].as_i64().unwrap();
+    app.database().stop();
+    let path = format!("/api/channels/{channel}/messages");
+    let body = json!({ "content": "meanwhile" });
+    ann.post(&path, &body).await.problem(503);
+    let ready = anonymous(&app.url).get("/readyz").await.status;
+    assert_eq!(ready, 503);
+    app.database().start_again();
+    let deadline = Instant::now() + RECOVERY;
+    let second = loop {
+        let answer = ann.post(&path, &json!({ "content": "after" })).await;
+        match answer.status {
+            201 => break answer.body["id"].as_i64().unwrap(),
+            503 => assert!(Instant::now() < deadline, "{:#}", answer.body),
+            other => panic!("{other}: {:#}", answer.body),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    // Whoever was cut off resumes; whoever was not has heard of it.
+    let heard = match socket.next().await {
+        Some(event) if event["type"] == "message.created" => event["data"]["id"].clone(),
+        _ => ann.socket().await.resume(seen).await.1.first().expect("an event")["data"]["id"].clone(),
+    };
+    assert_eq!(heard, second);
+    let page = ann.get(&path).await.expect(200);
+    let ids: Vec<_> = page["items"].as_array().unwrap().iter().map(|m| m["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, [second, first]);
+}
+
+#[tokio::test]
+async fn a_second_program_says_that_the_database_is_in_use() {
+    let Some(app) = TestApp::start_on_postgres().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(program())
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path())
+        .args(["--set", &format!("database.url={}", app.database().url)])
+        .env_clear()
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("another server uses this database"), "{text}");
+}
