@@ -178,3 +178,33 @@ async fn reactions_are_emoji_once_each() {
     );
     assert_eq!(ann.put(&path, &json!({})).await.problem(405), "method_not_allowed");
 }
+
+#[tokio::test]
+async fn messages_are_pinned_by_members() {
+    let app = TestApp::start().await;
+    let _root = app.user("root").await;
+    let (ann, bob, cid) = (app.user("ann").await, app.user("bob").await, app.user("cid").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let elsewhere = ann.channel("elsewhere", &[]).await;
+    let (first, second) = (ann.say(channel, "first").await, ann.say(channel, "second").await);
+    let pins = format!("/api/channels/{channel}/pins");
+    let mut at_anns = ann.socket().await;
+    for id in [first, second, first] {
+        bob.put(&format!("{pins}/{id}"), &json!({})).await.expect(204);
+    }
+    let event = at_anns.event("message.pinned").await;
+    assert_eq!(event["data"], json!({ "channel_id": channel, "message_id": first, "user_id": bob.id }));
+    let listed = async |user: &patchbay_tests::User| {
+        let page = user.get(&pins).await.expect(200);
+        page["items"].as_array().unwrap().iter().map(|m| m["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&cid).await, [second, first], "the newest pin first");
+    assert_eq!(cid.put(&format!("{pins}/{first}"), &json!({})).await.problem(403), "forbidden");
+    let wrong = format!("/api/channels/{elsewhere}/pins/{first}");
+    assert_eq!(ann.put(&wrong, &json!({})).await.problem(404), "message_not_found");
+    ann.delete(&format!("{pins}/{second}")).await.expect(204);
+    assert_eq!(ann.delete(&format!("{pins}/{second}")).await.problem(404), "pin_not_found");
+    at_anns.event("message.unpinned").await;
+    ann.delete(&format!("/api/messages/{first}")).await.expect(204);
+    assert_eq!(listed(&ann).await, [0; 0]);
+}

@@ -49,6 +49,17 @@ pub enum Event {
         /// When.
         deleted_at: Timestamp,
     },
+    /// A message was pinned to its channel, or is no longer.
+    Pinned {
+        /// Which.
+        message_id: MessageId,
+        /// Where.
+        channel_id: ChannelId,
+        /// By whom, in either case.
+        by: UserId,
+        /// Whether it is pinned now.
+        is_pinned: bool,
+    },
     /// A channel was made.
     ChannelCreated(Channel),
     /// A channel's name, description or visibility changed.
@@ -99,6 +110,8 @@ impl Event {
             Self::MessageCreated(_) => "message.created",
             Self::MessageUpdated(_) => "message.updated",
             Self::MessageDeleted { .. } => "message.deleted",
+            Self::Pinned { is_pinned: true, .. } => "message.pinned",
+            Self::Pinned { is_pinned: false, .. } => "message.unpinned",
             Self::ChannelCreated(_) => "channel.created",
             Self::ChannelUpdated(_) => "channel.updated",
             Self::ChannelDeleted(_) => "channel.deleted",
@@ -120,6 +133,7 @@ impl Event {
             Self::ChannelCreated(c) | Self::ChannelUpdated(c) | Self::ChannelDeleted(c) => Some(c.id),
             Self::MemberAdded(m) | Self::MemberUpdated(m) => Some(m.channel_id),
             Self::MessageDeleted { channel_id, .. }
+            | Self::Pinned { channel_id, .. }
             | Self::MemberRemoved { channel_id, .. }
             | Self::ReactionAdded(channel_id, _)
             | Self::ReactionRemoved(channel_id, _)

@@ -15,6 +15,8 @@ pub struct File {
     pub file_type: String,
     /// Bytes.
     pub file_size: i64,
+    /// SHA-256 of the content, hexadecimal.
+    pub sha256: String,
     /// Who uploaded it.
     pub uploaded_by_id: UserId,
     /// The message it is attached to.

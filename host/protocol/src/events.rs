@@ -33,6 +33,12 @@ struct UserId {
 }
 
 #[derive(Serialize)]
+struct Pinned {
+    message_id: i64,
+    user_id: i64,
+}
+
+#[derive(Serialize)]
 struct Read {
     message_id: i64,
 }
@@ -52,6 +58,10 @@ pub fn event_data(event: &Event) -> String {
             parent_id: parent_id.map(|id| id.0),
             is_tombstone: *is_tombstone,
             deleted_at: (*deleted_at).into(),
+        }),
+        Event::Pinned { message_id, channel_id, by, .. } => json(&InChannel {
+            channel_id: channel_id.0,
+            rest: Pinned { message_id: message_id.0, user_id: by.0 },
         }),
         Event::ChannelCreated(channel) | Event::ChannelUpdated(channel) => json(&Channel::from(channel)),
         Event::ChannelDeleted(channel) => json(&Id { id: channel.id.0 }),

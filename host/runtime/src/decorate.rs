@@ -142,14 +142,14 @@ fn check(decorations: Vec<Decoration>, ids: &[MessageId], max_bytes: usize) -> A
 mod tests {
     use super::*;
 
-    fn checked(decorations: &[(u64, &str)]) -> Result<Vec<(i64, String)>, &'static str> {
+    fn checked(decorations: &[(u64, &str)]) -> Result<Vec<(i64, String)>, String> {
         let decorations = decorations
             .iter()
             .map(|(message, json)| Decoration { message: *message, json: (*json).to_owned() })
             .collect();
         check(decorations, &[MessageId(1), MessageId(2)], 10)
             .map(|kept| kept.into_iter().map(|(id, json)| (id.0, json)).collect())
-            .map_err(|error| error.code())
+            .map_err(|error| error.code().to_owned())
     }
 
     #[test]
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_fails_the_plugin() {
-        assert_eq!(checked(&[(1, "[")]), Err("plugin_invalid_response"));
-        assert_eq!(checked(&[(1, "[] []")]), Err("plugin_invalid_response"));
-        assert_eq!(checked(&[(1, "[1,2,3,4,5]")]), Err("plugin_limit_exceeded"));
+        assert_eq!(checked(&[(1, "[")]), Err("plugin_invalid_response".to_owned()));
+        assert_eq!(checked(&[(1, "[] []")]), Err("plugin_invalid_response".to_owned()));
+        assert_eq!(checked(&[(1, "[1,2,3,4,5]")]), Err("plugin_limit_exceeded".to_owned()));
     }
 }

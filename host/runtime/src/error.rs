@@ -2,7 +2,7 @@
 //!
 //! Owns: the codes and what each tells whom. Must not: log.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
 
@@ -159,7 +159,7 @@ fn frames_text(frames: &[String]) -> String {
 
 impl CallError {
     /// Stable snake_case.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Busy { .. } => "plugin_busy",
             Self::CpuExceeded => "plugin_deadline_exceeded",
@@ -170,15 +170,8 @@ impl CallError {
             Self::NoResponse => "plugin_no_response",
             Self::InvalidResponse(_) => "plugin_invalid_response",
             Self::ClientGone(_) => "client_gone",
-            Self::Refused(error) => match error.kind {
-                HostErrorKind::NotFound => "not_found",
-                HostErrorKind::Forbidden => "forbidden",
-                HostErrorKind::Invalid => "validation_failed",
-                HostErrorKind::Conflict => "conflict",
-                HostErrorKind::LimitExceeded => "plugin_limit_exceeded",
-                HostErrorKind::Unavailable => "unavailable",
-                HostErrorKind::Internal => "plugin_failed",
-            },
+            Self::Refused(HostError { kind: HostErrorKind::Internal, .. }) => "plugin_failed",
+            Self::Refused(error) => &error.code,
         }
     }
 
@@ -248,14 +241,27 @@ impl CallError {
 pub struct HostError {
     /// What kind.
     pub kind: HostErrorKind,
+    /// Stable snake_case.
+    pub code: Cow<'static, str>,
     /// A sentence for people. Of an `Internal` error nobody but the log sees it.
     pub detail: String,
 }
 
 impl HostError {
-    /// An error of that kind.
+    /// An error of that kind, with the kind's own code.
     pub fn new(kind: HostErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, code: kind.code().into(), detail: detail.into() }
+    }
+
+    /// The same with a code that says more, if it is one: 1 to 64 of `a-z 0-9 _`.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        let code = code.into();
+        let of_a_code = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if (1..=64).contains(&code.len()) && code.bytes().all(of_a_code) {
+            self.code = code;
+        }
+        self
     }
 }
 
@@ -276,4 +282,19 @@ pub enum HostErrorKind {
     Unavailable,
     /// The host failed.
     Internal,
+}
+
+impl HostErrorKind {
+    /// The code of an error that has none of its own.
+    fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Invalid => "validation_failed",
+            Self::Conflict => "conflict",
+            Self::LimitExceeded => "plugin_limit_exceeded",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
 }

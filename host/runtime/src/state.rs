@@ -153,32 +153,35 @@ pub(crate) fn count_out(count: i64) -> u32 {
 }
 
 impl From<HostError> for types::Error {
-    fn from(HostError { kind, detail }: HostError) -> Self {
+    fn from(HostError { kind, code, detail }: HostError) -> Self {
+        let reason = types::Reason { code: code.into_owned(), detail };
         match kind {
-            HostErrorKind::NotFound => Self::NotFound(detail),
-            HostErrorKind::Forbidden => Self::Forbidden(detail),
-            HostErrorKind::Invalid => Self::Invalid(detail),
-            HostErrorKind::Conflict => Self::Conflict(detail),
-            HostErrorKind::LimitExceeded => Self::LimitExceeded(detail),
-            HostErrorKind::Unavailable => Self::Unavailable(detail),
+            HostErrorKind::NotFound => Self::NotFound(reason),
+            HostErrorKind::Forbidden => Self::Forbidden(reason),
+            HostErrorKind::Invalid => Self::Invalid(reason),
+            HostErrorKind::Conflict => Self::Conflict(reason),
+            HostErrorKind::LimitExceeded => Self::LimitExceeded(reason),
+            HostErrorKind::Unavailable => Self::Unavailable(reason),
             // The host has logged why; the plugin's author is not its operator.
-            HostErrorKind::Internal => Self::Internal("the host failed".to_owned()),
+            HostErrorKind::Internal => {
+                Self::Internal(types::Reason { detail: "the host failed".to_owned(), ..reason })
+            }
         }
     }
 }
 
 impl From<types::Error> for HostError {
     fn from(error: types::Error) -> Self {
-        let (kind, detail) = match error {
-            types::Error::NotFound(detail) => (HostErrorKind::NotFound, detail),
-            types::Error::Forbidden(detail) => (HostErrorKind::Forbidden, detail),
-            types::Error::Invalid(detail) => (HostErrorKind::Invalid, detail),
-            types::Error::Conflict(detail) => (HostErrorKind::Conflict, detail),
-            types::Error::LimitExceeded(detail) => (HostErrorKind::LimitExceeded, detail),
-            types::Error::Unavailable(detail) => (HostErrorKind::Unavailable, detail),
-            types::Error::Internal(detail) | types::Error::Other(detail) => (HostErrorKind::Internal, detail),
+        let (kind, reason) = match error {
+            types::Error::NotFound(reason) => (HostErrorKind::NotFound, reason),
+            types::Error::Forbidden(reason) => (HostErrorKind::Forbidden, reason),
+            types::Error::Invalid(reason) => (HostErrorKind::Invalid, reason),
+            types::Error::Conflict(reason) => (HostErrorKind::Conflict, reason),
+            types::Error::LimitExceeded(reason) => (HostErrorKind::LimitExceeded, reason),
+            types::Error::Unavailable(reason) => (HostErrorKind::Unavailable, reason),
+            types::Error::Internal(reason) | types::Error::Other(reason) => (HostErrorKind::Internal, reason),
         };
-        Self { kind, detail }
+        Self::new(kind, reason.detail).with_code(reason.code)
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::{
     bus::Bus,
     config::Config,
+    files::Files,
     gateway::{Hub, Online},
     http,
     ops::{
@@ -135,7 +136,14 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let _lock = lock_data_dir(&config)?;
     let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
     let (bus, signals) = Bus::new();
-    let ops = Ops::start(store.clone(), bus, &config).await.map_err(|e| StartError::new("start", e))?;
+    let files = match &config.files.url {
+        Some(url) => url.0.clone(),
+        None => config.server.data_dir.join("files"),
+    };
+    let files = Files::in_directory(&files, config.files.max_size.unsigned_abs())
+        .map_err(|error| StartError::new("files", error))?;
+    let ops =
+        Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
     let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
     let host = Arc::new(PluginHost(ops.clone()));
     let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;

@@ -5,6 +5,7 @@ mod auth;
 mod bus;
 mod cli;
 mod config;
+mod files;
 mod gateway;
 mod http;
 mod ops;

@@ -28,14 +28,18 @@ type Answer<T> = Result<T, HostError>;
 fn host_error(error: Error) -> HostError {
     let detail = error.to_string();
     let kind = match error {
-        Error::NotFound(_) => HostErrorKind::NotFound,
+        Error::NotFound(thing) => {
+            let code = format!("{}_not_found", thing.as_str());
+            return HostError::new(HostErrorKind::NotFound, detail).with_code(code);
+        }
         Error::Forbidden(_) | Error::Unauthenticated(..) => HostErrorKind::Forbidden,
         Error::Invalid(faults) => {
             let faults: Vec<_> = faults.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
             return HostError::new(HostErrorKind::Invalid, faults.join("; "));
         }
-        Error::Conflict("kv_full", _) => HostErrorKind::LimitExceeded,
-        Error::Conflict(..) | Error::Refused(..) => HostErrorKind::Conflict,
+        Error::Conflict("kv_full", _) | Error::TooLarge(_) => HostErrorKind::LimitExceeded,
+        Error::Conflict(code, _) => return HostError::new(HostErrorKind::Conflict, detail).with_code(code),
+        Error::Refused(..) => HostErrorKind::Conflict,
         Error::Unavailable(_) => HostErrorKind::Unavailable,
         Error::Store(_) | Error::Internal(_) => {
             tracing::error!(%error, "a plugin's call into the host failed");

@@ -6,10 +6,12 @@
 mod channels;
 mod conn;
 mod error;
+mod files;
 mod journal;
 mod kv;
 mod members;
 mod messages;
+mod pins;
 mod plugins;
 mod postgres;
 mod query;
@@ -150,5 +152,18 @@ impl Store {
             Readers::Sqlite(pool) => pool.close().await,
             Readers::Postgres(pool) => pool.close().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_have_the_same_names_on_both_databases() {
+        let names = |migrator: &sqlx::migrate::Migrator| {
+            migrator.iter().map(|m| format!("{:04} {}", m.version, m.description)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&sqlite::MIGRATIONS), names(&postgres::MIGRATIONS));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use patchbay_core::{ChannelId, File, FileId, Message, MessageEdit, MessageId, Sender, Timestamp, UserId};
+use patchbay_core::{ChannelId, File, Message, MessageEdit, MessageId, Sender, Timestamp, UserId};
 use sqlx::FromRow;
 
 use crate::{
@@ -107,35 +107,6 @@ const SELECT: &str = "SELECT m.id, m.channel_id, m.sender_id, m.parent_id, m.con
         u.username AS sender_username, u.full_name AS sender_full_name, u.is_bot AS sender_is_bot
     FROM messages m JOIN users u ON u.id = m.sender_id WHERE ";
 
-#[derive(FromRow)]
-struct FileRow {
-    id: i64,
-    filename: String,
-    file_path: String,
-    file_type: String,
-    file_size: i64,
-    uploaded_by_id: i64,
-    message_id: Option<i64>,
-    created_at: i64,
-    updated_at: i64,
-}
-
-impl From<FileRow> for File {
-    fn from(row: FileRow) -> Self {
-        Self {
-            id: FileId(row.id),
-            filename: row.filename,
-            file_path: row.file_path,
-            file_type: row.file_type,
-            file_size: row.file_size,
-            uploaded_by_id: UserId(row.uploaded_by_id),
-            message_id: row.message_id.map(MessageId),
-            created_at: Timestamp(row.created_at),
-            updated_at: Timestamp(row.updated_at),
-        }
-    }
-}
-
 impl Conn {
     /// Writes a message and the index of its mentions; its id.
     pub async fn insert_message(
@@ -197,6 +168,14 @@ impl Conn {
         Ok(self.with_files(vec![row]).await?.pop())
     }
 
+    /// These messages, in no particular order.
+    pub(crate) async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, StoreError> {
+        let mut query = Query::new(SELECT);
+        query.push("m.id IN (").ids(ids.iter().copied()).push(")");
+        let rows = self.all::<Row>(query).await?;
+        self.with_files(rows).await
+    }
+
     /// A page of a channel's messages, newest first unless `page.after` is given.
     pub async fn messages(&mut self, channel: ChannelId, page: &Page) -> Result<Vec<Message>, StoreError> {
         let mut query = Query::new(SELECT);
@@ -220,13 +199,8 @@ impl Conn {
         let ids: Vec<i64> = rows.iter().filter(|row| row.has_attachments).map(|row| row.id).collect();
         let mut files: HashMap<i64, Vec<File>> = HashMap::new();
         if !ids.is_empty() {
-            let mut query = Query::new(
-                "SELECT id, filename, file_path, file_type, file_size, uploaded_by_id, message_id,
-                        created_at, updated_at FROM files WHERE message_id IN (",
-            );
-            query.ids(ids).push(") ORDER BY id");
-            for row in self.all::<FileRow>(query).await? {
-                files.entry(row.message_id.unwrap_or_default()).or_default().push(row.into());
+            for file in self.files_of(&ids).await? {
+                files.entry(file.message_id.map_or(0, |id| id.0)).or_default().push(file);
             }
         }
         Ok(rows
@@ -338,6 +312,7 @@ impl Conn {
                 "DELETE FROM message_mentions WHERE message_id = $1",
                 "DELETE FROM message_edits WHERE message_id = $1",
                 "DELETE FROM reactions WHERE message_id = $1",
+                "DELETE FROM pins WHERE message_id = $1",
                 "DELETE FROM plugin_kv WHERE message_id = $1",
                 "UPDATE files SET message_id = NULL WHERE message_id = $1",
             ] {
@@ -345,24 +320,6 @@ impl Conn {
             }
         });
         Ok(())
-    }
-
-    /// Attaches those of these files that `owner` uploaded and that hang on no message; how many there were.
-    pub async fn attach_files(
-        &mut self,
-        message: MessageId,
-        owner: UserId,
-        files: &[FileId],
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        if files.is_empty() {
-            return Ok(0);
-        }
-        let mut query = Query::new("UPDATE files SET message_id = ");
-        query.bind(message.0).push(", updated_at = ").bind(now.0);
-        query.push(" WHERE uploaded_by_id = ").bind(owner.0).push(" AND message_id IS NULL AND id IN (");
-        query.ids(files.iter().map(|id| id.0)).push(")");
-        self.run(query).await
     }
 
     /// The message that this key stands for, if it was used since `since`.

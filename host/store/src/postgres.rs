@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Conn, READ_WAIT, READERS, STATEMENTS, StoreError, error::migration};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
 /// The lock that the one server that writes holds for as long as it is connected: "patchbay" in ASCII.
 const LOCK: i64 = 0x7061_7463_6862_6179;
@@ -22,6 +22,8 @@ const LOCK_RELEASE: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(50);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long all of one attempt to reconnect may take.
+const RECONNECT: Duration = Duration::from_secs(10);
 /// A reader that has rested for this long is asked whether its server is still there before it is used; for one
 /// that has just been used the question would cost as much as the query.
 const RESTED: Duration = Duration::from_secs(1);
@@ -78,18 +80,20 @@ impl Server {
     /// Another connection that writes, in place of one that was lost, and the journal's head. The lock may still
     /// be with the lost one for a while.
     pub(crate) async fn reconnect(&self) -> Result<(Conn, i64), StoreError> {
-        let mut writer = self.connect(LOCK_RELEASE).await?;
-        sqlx::query(SESSION).execute(&mut writer).await?;
-        let mut conn = Conn::from(writer);
-        let head = conn.journal_head().await?.0;
-        Ok((conn, head))
+        let reconnected = timeout(RECONNECT, async {
+            let mut writer = self.connect(LOCK_RELEASE).await?;
+            sqlx::query(SESSION).execute(&mut writer).await?;
+            let mut conn = Conn::from(writer);
+            let head = conn.journal_head().await?.0;
+            Ok((conn, head))
+        });
+        reconnected.await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Connects and takes the lock.
     async fn connect(&self, patience: Duration) -> Result<PgConnection, StoreError> {
         let connected = timeout(CONNECT, self.options.connect()).await;
-        let mut connection =
-            connected.map_err(|_| StoreError::Unavailable("PostgreSQL does not answer".to_owned()))??;
+        let mut connection = connected.map_err(|_| silent())??;
         let deadline = Instant::now() + patience;
         loop {
             let locked = sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_lock($1)").bind(LOCK);
@@ -102,4 +106,8 @@ impl Server {
             sleep(LOCK_POLL).await;
         }
     }
+}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable("PostgreSQL does not answer".to_owned())
 }

@@ -37,20 +37,23 @@ impl Query {
         self
     }
 
-    /// Parameters with commas between them.
+    /// Parameters with commas between them; `NULL`, which nothing is among, if there are none.
     pub(crate) fn bind_list(&mut self, values: impl IntoIterator<Item = impl Into<Value>>) -> &mut Self {
-        for (n, value) in values.into_iter().enumerate() {
-            if n > 0 {
+        let before = self.values.0.len();
+        for value in values {
+            if self.values.0.len() > before {
                 self.push(", ");
             }
             self.bind(value);
         }
-        self
+        if self.values.0.len() == before { self.push("NULL") } else { self }
     }
 
-    /// Ids with commas between them, as part of the text: such a statement is not worth keeping prepared.
+    /// Ids with commas between them, as part of the text (such a statement is not worth keeping prepared);
+    /// `NULL`, which nothing is among, if there are none.
     pub(crate) fn ids(&mut self, ids: impl IntoIterator<Item = i64>) -> &mut Self {
-        self.sql.push_str(&id_list(ids));
+        let list = id_list(ids);
+        self.sql.push_str(if list.is_empty() { "NULL" } else { &list });
         self.uncached()
     }
 

@@ -130,9 +130,6 @@ impl Conn {
         messages: &[MessageId],
         viewer: Option<UserId>,
     ) -> Result<Vec<ReactionCount>, StoreError> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut query = Query::new("SELECT r.message_id, r.emoji, count(*), count(CASE WHEN r.user_id = ");
         query.bind(viewer.map(|id| id.0));
         query.push(" THEN 1 END) FROM reactions r ");

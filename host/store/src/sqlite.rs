@@ -10,7 +10,7 @@ use sqlx::{
 
 use crate::{Conn, READ_WAIT, READERS, STATEMENTS, StoreError, error::migration};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// The connection that writes, its file migrated, and those that read.
 pub(crate) async fn open(path: &Path) -> Result<(Conn, SqlitePool), StoreError> {

@@ -148,9 +148,6 @@ impl Conn {
 
     /// Which of these users exist.
     pub async fn existing_users(&mut self, ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut query = Query::new("SELECT id FROM users WHERE id IN (");
         query.ids(ids.iter().map(|id| id.0)).push(")");
         Ok(self.all::<(i64,)>(query).await?.into_iter().map(|(id,)| UserId(id)).collect())
@@ -262,9 +259,6 @@ impl Conn {
 
     /// Records when users were last seen.
     pub async fn set_last_seen(&mut self, ids: &[UserId], at: Timestamp) -> Result<(), StoreError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
         let mut query = Query::new("UPDATE presence SET last_seen = ");
         query.bind(at.0).push(" WHERE user_id IN (").ids(ids.iter().map(|id| id.0)).push(")");
         self.run(query).await?;

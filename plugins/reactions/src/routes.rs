@@ -3,7 +3,7 @@
 //! Owns: the API of reactions. Must not: talk to the host other than through the SDK's `reactions`.
 
 use patchbay_sdk::{
-    Actor, Error, Request,
+    Actor, Request,
     answer::{Answer, Problem},
     input, json,
     reactions::{self, Reaction},
@@ -11,8 +11,6 @@ use patchbay_sdk::{
 };
 
 use crate::emoji;
-
-const MESSAGE_NOT_FOUND: &str = "message_not_found";
 
 /// The answer to any request that the manifest routes here.
 pub fn answer(request: &Request, caller: Option<&Actor>) -> Answer {
@@ -33,12 +31,11 @@ fn list(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let page = input::page(request)?;
     // One more than asked for, where the host gives as many, tells whether there is more.
     let wanted = page.limit as usize;
-    let mut found =
-        reactions::list(caller, message, page.after, (page.limit + 1).min(200)).map_err(not_found)?;
+    let mut found = reactions::list(caller, message, page.after, (page.limit + 1).min(200))?;
     if wanted == 200
         && let Some(last) = found.last().filter(|_| found.len() == wanted)
     {
-        let next = reactions::list(caller, message, Some(last.id), 1).map_err(not_found)?;
+        let next = reactions::list(caller, message, Some(last.id), 1)?;
         found.extend(next);
     }
     let has_more = found.len() > wanted;
@@ -50,7 +47,7 @@ fn add(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let message = input::id_param(request, "message_id")?;
     let body = input::object(request, &["emoji"])?;
     let emoji = normalised(input::string(&body, "emoji")?)?;
-    let added = reactions::add(caller, message, emoji).map_err(not_found)?;
+    let added = reactions::add(caller, message, emoji)?;
     Ok(Answer::json(if added.created { 201 } else { 200 }, &to_json(&added.reaction)))
 }
 
@@ -59,19 +56,8 @@ fn remove(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let emoji = input::param(request, "emoji").or_else(|| input::query(request, "emoji"));
     let emoji = emoji.ok_or_else(|| Problem::field("emoji", "required", "is required"))?;
     let emoji = normalised(emoji)?;
-    match reactions::remove(caller, message, emoji) {
-        Ok(()) => Ok(Answer::no_content()),
-        Err(Error::NotFound(detail)) => {
-            // Either the message or the reaction; a message that can be read was not it.
-            reactions::list(caller, message, None, 1).map_err(not_found)?;
-            Err(Problem::new(404, "reaction_not_found", detail))
-        }
-        Err(error) => Err(not_found(error)),
-    }
-}
-
-fn not_found(error: Error) -> Problem {
-    Problem::from_error(error, MESSAGE_NOT_FOUND)
+    reactions::remove(caller, message, emoji)?;
+    Ok(Answer::no_content())
 }
 
 fn normalised(text: &str) -> Result<&'static str, Problem> {

@@ -2,6 +2,8 @@
 //!
 //! Owns: the wire form of a plugin's answers. Must not: decide what went wrong; that is the plugin's.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::{Error, Response};
@@ -63,7 +65,7 @@ pub struct Problem {
     /// The HTTP status, 400 to 599.
     pub status: u16,
     /// Stable snake_case; clients branch on it.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// A sentence for people.
     pub detail: String,
     /// For 422: what is wrong with which field.
@@ -72,8 +74,8 @@ pub struct Problem {
 
 impl Problem {
     /// A problem without field errors.
-    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new() }
+    pub fn new(status: u16, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self { status, code: code.into(), detail: detail.into(), errors: Vec::new() }
     }
 
     /// 422 for one field.
@@ -82,25 +84,27 @@ impl Problem {
         let detail = format!("{field} {message}");
         Self {
             status: 422,
-            code: "validation_failed",
+            code: "validation_failed".into(),
             detail,
             errors: vec![FieldError { field, code, message }],
         }
     }
+}
 
-    /// The problem that an error of the host is to the client. `not_found` is the code for a thing that isn't
-    /// there, as in `message_not_found`.
-    pub fn from_error(error: Error, not_found: &'static str) -> Self {
-        match error {
-            Error::NotFound(detail) => Self::new(404, not_found, detail),
-            Error::Forbidden(detail) => Self::new(403, "forbidden", detail),
-            Error::Invalid(detail) => Self::new(422, "validation_failed", detail),
-            Error::Conflict(detail) => Self::new(409, "conflict", detail),
-            Error::LimitExceeded(detail) | Error::Unavailable(detail) => {
-                Self::new(503, "unavailable", detail)
+/// What an error of the host is to the client: the same code and sentence, with the fitting status.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let (status, reason) = match error {
+            Error::NotFound(reason) => (404, reason),
+            Error::Forbidden(reason) => (403, reason),
+            Error::Invalid(reason) => (422, reason),
+            Error::Conflict(reason) => (409, reason),
+            Error::LimitExceeded(reason) | Error::Unavailable(reason) => (503, reason),
+            Error::Internal(_) | Error::Other(_) => {
+                return Self::new(500, "internal_error", "The server failed.");
             }
-            Error::Internal(_) | Error::Other(_) => Self::new(500, "internal", "The server failed."),
-        }
+        };
+        Self::new(status, reason.code, reason.detail)
     }
 }
 
@@ -128,7 +132,7 @@ impl From<Problem> for Answer {
         document.insert("type".to_owned(), "about:blank".into());
         document.insert("title".to_owned(), title(problem.status).into());
         document.insert("status".to_owned(), problem.status.into());
-        document.insert("code".to_owned(), problem.code.into());
+        document.insert("code".to_owned(), problem.code.into_owned().into());
         document.insert("detail".to_owned(), problem.detail.into());
         if !problem.errors.is_empty() {
             let errors = problem.errors.into_iter().map(|error| {
@@ -167,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_internal_error_tells_nothing() {
-        let problem = Problem::from_error(Error::Internal("disk 3 is full".to_owned()), "x_not_found");
+        let problem = Problem::from(Error::internal("disk 3 is full"));
         assert_eq!((problem.status, problem.detail.as_str()), (500, "The server failed."));
     }
 }

@@ -25,6 +25,7 @@
 pub mod answer;
 #[doc(hidden)]
 pub mod bindings;
+mod error;
 pub mod input;
 pub mod memory;
 pub mod text;
@@ -40,7 +41,9 @@ pub use bindings::imports::patchbay::plugin::log;
 pub use bindings::imports::patchbay::plugin::messages;
 /// The reactions to messages (`patchbay:plugin/reactions`).
 pub use bindings::imports::patchbay::plugin::reactions;
-pub use bindings::imports::patchbay::plugin::types::{Actor, ChannelId, Error, MessageId, Timestamp, UserId};
+pub use bindings::imports::patchbay::plugin::types::{
+    Actor, ChannelId, Error, MessageId, Reason, Timestamp, UserId,
+};
 /// The public part of users' profiles (`patchbay:plugin/users`).
 pub use bindings::imports::patchbay::plugin::users;
 

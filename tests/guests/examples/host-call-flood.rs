@@ -14,7 +14,7 @@ impl Http for Guest {
             Some("many") => 1,
             Some("big") => 1 << 20,
             Some("huge") => 32 << 20,
-            _ => return Err(Error::NotFound("many, big or huge".to_owned())),
+            _ => return Err(Error::not_found("many, big or huge")),
         };
         let line = "x".repeat(size);
         loop {

@@ -13,9 +13,9 @@ struct Guest;
 
 impl Http for Guest {
     fn handle(request: Request, caller: Option<&Actor>, response: &Response) -> Result<(), Error> {
-        let caller = caller.ok_or_else(|| Error::Forbidden("the route needs a caller".to_owned()))?;
+        let caller = caller.ok_or_else(|| Error::forbidden("the route needs a caller"))?;
         let body: Value =
-            patchbay_sdk::from_slice(&request.body).map_err(|e| Error::Invalid(e.to_string()))?;
+            patchbay_sdk::from_slice(&request.body).map_err(|e| Error::invalid(e.to_string()))?;
         let function = input::param(&request, "function").unwrap_or_default();
         let value = match input::param(&request, "interface").unwrap_or_default() {
             "kv" => call_kv(function, caller, &body)?,
@@ -32,7 +32,7 @@ impl Http for Guest {
 patchbay_sdk::register!(Guest: http);
 
 fn unknown() -> Error {
-    Error::NotFound("no such interface or function".to_owned())
+    Error::not_found("no such interface or function")
 }
 
 fn text<'a>(body: &'a Value, field: &str) -> &'a str {

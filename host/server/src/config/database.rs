@@ -45,10 +45,13 @@ mod tests {
         let sqlite = |path: &str| Ok(DatabaseUrl(Location::Sqlite(path.into())));
         assert_eq!(DatabaseUrl::parse("sqlite:a.db"), sqlite("a.db"));
         assert_eq!(DatabaseUrl::parse("sqlite:///a.db"), sqlite("a.db"));
-        for text in ["postgres://u:secret@h:5432/d", "postgresql://h/d", "postgres:///d?host=/run/postgresql"] {
+        for text in ["postgres://u:secret@h:5432/d", "postgresql://h/d", "postgres:///d?host=/run/postgresql"]
+        {
             assert_eq!(DatabaseUrl::parse(text), Ok(DatabaseUrl(Location::Postgres(text.into()))));
         }
-        for text in ["sqlite:", "postgres:d", "mysql://u:secret@h/d", "u:secret@h", "postgres://u:secret@h:x/d"] {
+        for text in
+            ["sqlite:", "postgres:d", "mysql://u:secret@h/d", "u:secret@h", "postgres://u:secret@h:x/d"]
+        {
             let error = DatabaseUrl::parse(text).unwrap_err();
             assert!(error.contains("expected sqlite:PATH") && !error.contains("secret"), "{error}");
         }

@@ -6,6 +6,7 @@
 mod auth;
 mod cors;
 mod database;
+mod files;
 mod journal;
 mod limits;
 mod log;
@@ -18,6 +19,7 @@ mod value;
 pub use auth::{Auth, Registration};
 pub use cors::Cors;
 pub use database::Database;
+pub use files::Files;
 pub use journal::Journal;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
@@ -34,6 +36,8 @@ pub struct Config {
     pub server: Server,
     /// `database.*`
     pub database: Database,
+    /// `files.*`
+    pub files: Files,
     /// `auth.*`
     pub auth: Auth,
     /// `journal.*`
@@ -55,6 +59,7 @@ pub fn settings() -> Vec<Setting> {
     [
         Server::SETTINGS,
         Database::SETTINGS,
+        Files::SETTINGS,
         Auth::SETTINGS,
         Journal::SETTINGS,
         Limits::SETTINGS,
@@ -76,6 +81,7 @@ impl Config {
         let config = Self {
             server: Server::from_values(&values, &mut faults),
             database: Database::from_values(&values, &mut faults),
+            files: Files::from_values(&values, &mut faults),
             auth: Auth::from_values(&values, &mut faults),
             journal: Journal::from_values(&values, &mut faults),
             limits: Limits::from_values(&values, &mut faults),

@@ -124,6 +124,34 @@ pub(super) async fn thread(
     Ok(axum::Json(Thread { root, items, has_more, extensions_omitted }))
 }
 
+pub(super) async fn pins(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+) -> Answer<axum::Json<List<Message>>> {
+    let pinned = app.ops.pins(&actor, ChannelId(id)).await?;
+    let (items, extensions_omitted) = decorated(&app, &actor, &pinned).await;
+    Ok(axum::Json(List { items, has_more: false, extensions_omitted }))
+}
+
+pub(super) async fn pin(
+    State(app): State<App>,
+    As(actor): As,
+    Id((id, message)): Id<(i64, i64)>,
+) -> Answer<StatusCode> {
+    app.ops.set_pin(&actor, ChannelId(id), MessageId(message), true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn unpin(
+    State(app): State<App>,
+    As(actor): As,
+    Id((id, message)): Id<(i64, i64)>,
+) -> Answer<StatusCode> {
+    app.ops.set_pin(&actor, ChannelId(id), MessageId(message), false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn history(
     State(app): State<App>,
     As(actor): As,

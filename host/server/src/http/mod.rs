@@ -7,6 +7,7 @@ mod auth;
 mod channels;
 mod edge;
 mod extract;
+mod files;
 mod messages;
 mod plugins;
 mod problem;
@@ -85,10 +86,18 @@ fn routes() -> Routes {
             change(channels::update_member).delete(channels::remove_member),
         )
         .add("/api/channels/{id}/read", axum::routing::put(channels::mark_read))
+        .add("/api/channels/{id}/pins", get(messages::pins))
+        .add(
+            "/api/channels/{id}/pins/{message_id}",
+            axum::routing::put(messages::pin).delete(messages::unpin),
+        )
         .add("/api/channels/{id}/messages", get(messages::list).post(messages::post))
         .add("/api/messages/{id}", get(messages::get).merge(change(messages::edit)).delete(messages::delete))
         .add("/api/messages/{id}/thread", get(messages::thread))
         .add("/api/messages/{id}/history", get(messages::history))
+        .add("/api/files/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
+        .add("/api/files/{id}", get(files::get).delete(files::delete))
+        .add("/api/files/{id}/download", get(files::download))
         .add("/api/admin/plugins", get(admin::plugins))
         .add(
             "/api/admin/plugins/{name}",

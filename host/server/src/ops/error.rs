@@ -44,6 +44,10 @@ pub enum Thing {
     Session,
     /// `plugin_not_found`
     Plugin,
+    /// `file_not_found`
+    File,
+    /// `pin_not_found`
+    Pin,
 }
 
 impl Thing {
@@ -57,6 +61,8 @@ impl Thing {
             Self::Reaction => "reaction",
             Self::Session => "session",
             Self::Plugin => "plugin",
+            Self::File => "file",
+            Self::Pin => "pin",
         }
     }
 }
@@ -82,6 +88,9 @@ pub enum Error {
     /// A component was refused: code and sentence.
     #[error("{1}")]
     Refused(String, String),
+    /// More bytes than are allowed.
+    #[error("{0}")]
+    TooLarge(String),
     /// It can't be done now.
     #[error("{0}")]
     Unavailable(String),

@@ -39,6 +39,7 @@ impl Ops {
                 })
             })
             .await?;
+        self.tidy_files().await?;
         let (before, keep) = (now.minus(self.0.journal.retention), self.0.journal.max_events);
         loop {
             let gone = store

@@ -8,11 +8,13 @@ mod access;
 mod accounts;
 mod channels;
 mod error;
+mod files;
 mod journal;
 mod kv;
 mod maintenance;
 mod members;
 mod messages;
+mod pins;
 pub mod plugins;
 mod reactions;
 mod sessions;
@@ -33,6 +35,7 @@ use crate::{
     },
     bus::Bus,
     config,
+    files::Files,
 };
 
 pub use accounts::Registration;
@@ -52,6 +55,7 @@ pub struct Ops(Arc<Inner>);
 struct Inner {
     store: Store,
     bus: Bus,
+    files: Files,
     passwords: Passwords,
     tokens: AccessTokens,
     sessions: SessionCache,
@@ -66,7 +70,7 @@ impl Ops {
     ///
     /// # Errors
     /// If the database can't be read or written.
-    pub async fn start(store: Store, bus: Bus, config: &config::Config) -> Result<Self> {
+    pub async fn start(store: Store, files: Files, bus: Bus, config: &config::Config) -> Result<Self> {
         let mut keys = store.read().await?.signing_keys().await?;
         if keys.is_empty() {
             let key = tokens::new_signing_key(Timestamp::now())?;
@@ -85,6 +89,7 @@ impl Ops {
         Ok(Self(Arc::new(Inner {
             store,
             bus,
+            files,
             passwords: Passwords::new()?,
             tokens,
             sessions: SessionCache::default(),
