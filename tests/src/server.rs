@@ -64,14 +64,23 @@ impl TestApp {
         Self::start_with(&[]).await
     }
 
-    /// A server with these settings, `NAME=VALUE`.
+    /// A server with these settings, `NAME=VALUE`. Its database is a file; if `TEST_DATABASE=postgres` is set
+    /// for the tests, it is on PostgreSQL.
     pub async fn start_with(settings: &[&str]) -> Self {
+        #[allow(clippy::disallowed_methods)] // Tests have no settings of their own.
+        let on_postgres = std::env::var("TEST_DATABASE").is_ok_and(|name| name == "postgres");
+        let database = if on_postgres { postgres::database().await } else { None };
+        Self::launch(settings, database).await
+    }
+
+    async fn launch(settings: &[&str], database: Option<postgres::Database>) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let settings: Vec<String> =
+        let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
+        settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
         let log = Arc::default();
         let (child, url) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, expected: Mutex::default(), database: None, url }
+        Self { child, data, settings, log, expected: Mutex::default(), database, url }
     }
 
     /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
@@ -82,9 +91,7 @@ impl TestApp {
 
     /// A server with default settings on this database.
     pub async fn start_on(database: postgres::Database) -> Self {
-        let mut app = Self::start_with(&[&format!("database.url={}", database.url)]).await;
-        app.database = Some(database);
-        app
+        Self::launch(&[], Some(database)).await
     }
 
     /// The PostgreSQL database.
