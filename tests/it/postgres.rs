@@ -1,14 +1,21 @@
 //! What only PostgreSQL can do to a server: be in use elsewhere, go away, and come back.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use patchbay_core::{Seq, Timestamp};
 use patchbay_store::{Location, Store, StoreError};
 use patchbay_tests::{TestApp, anonymous, json, postgres, program};
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 
 use crate::store::{entry, new_user, open, user, write};
 
@@ -215,4 +222,68 @@ async fn a_second_program_says_that_the_database_is_in_use() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("another server uses this database"), "{text}");
+}
+
+/// Stands between the store and PostgreSQL and hangs up once, after it has passed on a COMMIT and before it passes
+/// on the answer. Returns its port.
+async fn hang_up_after_commit(server: std::net::SocketAddr) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hung_up = Arc::new(AtomicBool::new(false));
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(server).await.unwrap();
+            tokio::spawn(pass_on(client, server, Arc::clone(&hung_up)));
+        }
+    });
+    port
+}
+
+async fn pass_on(mut client: TcpStream, mut server: TcpStream, hung_up: Arc<AtomicBool>) {
+    let (mut asked, mut answered) = (vec![0; 65536], vec![0; 65536]);
+    let mut prepared = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(n @ 1..) = read else { return };
+                server.write_all(&asked[..n]).await.unwrap();
+                if prepared && !hung_up.swap(true, Ordering::Relaxed) {
+                    // This runs the statement that the last one prepared. It is done when the answer comes.
+                    assert!(server.read(&mut answered).await.unwrap() > 0);
+                    return;
+                }
+                prepared = asked[..n].windows(7).any(|bytes| bytes == b"COMMIT\0");
+            }
+            read = server.read(&mut answered) => {
+                let Ok(n @ 1..) = read else { return };
+                if client.write_all(&answered[..n]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_could_confirm_is_heard_of() {
+    let Some(database) = postgres::database().await else { return };
+    // Migrated first, so that the first COMMIT through the proxy is the writer's.
+    open(&Location::postgres(&database.url).unwrap()).await.close().await;
+    let (rest, name) = database.url.rsplit_once('/').unwrap();
+    let address = rest.rsplit_once('@').unwrap().1.parse().unwrap();
+    let url = format!("postgres://patchbay@127.0.0.1:{}/{name}", hang_up_after_commit(address).await);
+    let store = open(&Location::postgres(&url).unwrap()).await;
+    let mut head = store.head();
+    let unsure = write(&store, |tx| {
+        Box::pin(async move {
+            tx.append(entry("{}"));
+            tx.insert_user(&new_user("ann"), Timestamp::now()).await
+        })
+    })
+    .await;
+    assert!(matches!(unsure, Err(StoreError::Unavailable(_))), "{unsure:?}");
+    tokio::time::timeout(RECOVERY, head.wait_for(|seq| *seq == 1)).await.unwrap().unwrap();
+    assert!(store.read().await.unwrap().user_by_name("ann").await.unwrap().is_some());
+    user(&store, "bob").await;
 }
