@@ -1,6 +1,9 @@
 //! Opening a PostgreSQL database, and finding it again when it was away.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
@@ -24,8 +27,8 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long all of one attempt to reconnect may take.
 const RECONNECT: Duration = Duration::from_secs(10);
-/// A reader that has rested for this long is asked whether its server is still there before it is used; for one
-/// that has just been used the question would cost as much as the query.
+/// A reader that has rested for this long is asked whether its server is still there before it is used, as is one
+/// that is older than the writer's connection; for others the question would cost as much as the query.
 const RESTED: Duration = Duration::from_secs(1);
 
 /// Set for each session that writes: commits that wait for the disk even where the database's default is not to
@@ -42,6 +45,8 @@ const SESSION: &str = "SELECT
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     options: PgConnectOptions,
+    /// When the writer was last connected again: readers from before may have lost their server too.
+    reconnected: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Server {
@@ -52,7 +57,7 @@ impl Server {
             .application_name("patchbay")
             .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging();
-        Ok(Self { options })
+        Ok(Self { options, reconnected: Arc::default() })
     }
 
     /// The connection that writes, its database migrated, and those that read.
@@ -60,13 +65,16 @@ impl Server {
         let mut writer = self.connect(LOCK_WAIT).await?;
         MIGRATIONS.run(&mut writer).await.map_err(migration)?;
         sqlx::query(SESSION).execute(&mut writer).await?;
+        let reconnected = Arc::clone(&self.reconnected);
         let readers = PgPoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(READ_WAIT)
             .test_before_acquire(false)
-            .before_acquire(|connection, about| {
+            .before_acquire(move |connection, about| {
+                let reconnected = *reconnected.lock().unwrap_or_else(PoisonError::into_inner);
+                let doubtful = reconnected.is_some_and(|at| about.age > at.elapsed());
                 Box::pin(async move {
-                    if about.idle_for > RESTED {
+                    if doubtful || about.idle_for > RESTED {
                         connection.ping().await?;
                     }
                     Ok(true)
@@ -85,6 +93,7 @@ impl Server {
             sqlx::query(SESSION).execute(&mut writer).await?;
             let mut conn = Conn::from(writer);
             let head = conn.journal_head().await?.0;
+            *self.reconnected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             Ok((conn, head))
         });
         reconnected.await.unwrap_or_else(|_| Err(silent()))
