@@ -33,7 +33,7 @@ const ROLLBACK_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait before the second attempt to reconnect; twice as long before each one that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest wait between two attempts.
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The future of an operation.
 pub type Operation<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
