@@ -43,13 +43,35 @@ async fn registration_can_be_closed() {
 }
 
 #[tokio::test]
-async fn only_loopback_without_a_proxy_makes_a_superuser() {
-    let app = TestApp::start().await;
+async fn a_stranger_who_comes_first_does_not_lock_the_operator_out() {
+    let app = TestApp::start_with(&["auth.registration=open"]).await;
     let body = json!({ "username": "eve", "email": "e@example.org", "password": "correct horse" });
     let nobody = app.anonymous();
     let request = nobody.request(reqwest::Method::POST, "/api/auth/register").json(&body);
     let eve = nobody.send(request.header("x-forwarded-for", "203.0.113.9")).await.expect(201);
-    assert_eq!(eve["is_superuser"], false);
+    assert_eq!(eve["is_superuser"], false, "a proxy stands between");
+    let operator = app.user("operator").await;
+    assert_eq!(operator.get("/api/users/me").await.expect(200)["is_superuser"], true);
+    let second = app.user("second").await;
+    assert_eq!(second.get("/api/users/me").await.expect(200)["is_superuser"], false);
+}
+
+#[tokio::test]
+async fn only_one_gets_through_a_closed_door() {
+    let app = TestApp::start_with(&["auth.registration=closed"]).await;
+    let nobody = app.anonymous();
+    let attempts = (0..6).map(|n| {
+        let nobody = nobody.clone();
+        async move {
+            let body = json!({
+                "username": format!("user{n}"), "email": format!("{n}@example.org"), "password": "correct horse",
+            });
+            nobody.post("/api/auth/register", &body).await.status
+        }
+    });
+    let mut statuses = futures_util::future::join_all(attempts).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 403, 403, 403, 403, 403]);
 }
 
 #[tokio::test]
@@ -76,6 +98,8 @@ async fn login_takes_json_and_forms_names_and_addresses() {
     let request = nobody.request(reqwest::Method::POST, "/api/auth/login");
     let request = request.header("content-type", "application/json").body("{");
     assert_eq!(nobody.send(request).await.problem(400), "malformed_json");
+    let array = json!(["ann", "correct horse"]);
+    assert_eq!(nobody.post("/api/auth/login", &array).await.problem(422), "validation_failed");
 }
 
 async fn refresh(user: &User, token: &str) -> patchbay_tests::Answer {
@@ -145,6 +169,44 @@ async fn logout_is_effective_at_once() {
     assert_eq!(other.call("heartbeat", json!({})).await["type"], "heartbeat_ack");
 }
 
+/// A browser that logs out while its page is closed hangs up at once.
+#[tokio::test]
+async fn a_logout_counts_even_if_its_client_hangs_up() {
+    use tokio::io::AsyncWriteExt;
+    let app = TestApp::start().await;
+    app.user("ann").await;
+    let address = app.url.strip_prefix("http://").unwrap();
+    for _ in 0..10 {
+        let ann = app.login("ann").await;
+        let mut socket = ann.socket().await;
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "POST /api/auth/logout HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\n\r\n",
+            ann.token
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        // It may still be on its way; then either it was never seen, or it counts wholly.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let refreshed = refresh(&ann, &ann.refresh_token).await.status;
+        let known = ann.get("/api/users/me").await.status;
+        assert_eq!((refreshed == 200), (known == 200), "half a logout");
+        if refreshed == 401 {
+            assert_eq!(socket.close_code().await, 4401);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_its_session() {
+    let app = TestApp::start_with(&["auth.session_ttl=2s"]).await;
+    let ann = app.user("ann").await;
+    let mut socket = ann.socket().await;
+    assert_eq!(socket.close_code().await, 4401);
+    assert_eq!(ann.get("/api/users/me").await.problem(401), "unauthenticated");
+}
+
 #[tokio::test]
 async fn sessions_can_be_seen_and_ended() {
     let app = TestApp::start().await;
@@ -191,6 +253,8 @@ async fn profiles_show_to_others_what_is_theirs_to_see() {
     assert_eq!(seen["status"], "offline", "no socket is open");
     let _socket = ann.socket().await;
     assert_eq!(bob.get(&format!("/api/users/{}", ann.id)).await.expect(200)["status"], "online");
+    ann.patch("/api/users/me", &json!({ "full_name": "Änn Übermut" })).await.expect(200);
+    assert_eq!(bob.get("/api/users?query=%C3%BCBER").await.expect(200)["items"][0]["id"], ann.id);
     ann.put("/api/users/me/status", &json!({ "status": "busy" })).await.expect(200);
     assert_eq!(bob.get(&format!("/api/users/{}", ann.id)).await.expect(200)["status"], "busy");
     assert_eq!(

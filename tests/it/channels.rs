@@ -27,6 +27,8 @@ async fn the_life_of_a_channel() {
         assert_eq!(ann.patch(&path, &bad).await.problem(422), "validation_failed", "{bad}");
     }
     assert_eq!(bob.delete(&path).await.problem(403), "forbidden");
+    let search = ann.patch(&path, &json!({ "description": "Öffentlich" })).await.expect(200);
+    assert_eq!(ann.get("/api/channels?query=%C3%B6FFENT").await.expect(200)["items"][0]["id"], search["id"]);
     ann.delete(&path).await.expect(204);
     assert_eq!(ann.get(&path).await.problem(404), "channel_not_found");
     assert_eq!(ann.get("/api/channels").await.expect(200)["items"], json!([]));
@@ -87,6 +89,24 @@ async fn members_come_and_go() {
     assert_eq!(ann.get(&members).await.problem(404), "channel_not_found");
     bob.delete(&format!("{members}?user_id={}", cid.id)).await.expect(204);
     assert_eq!(bob.delete(&format!("{members}/{}", cid.id)).await.problem(404), "member_not_found");
+}
+
+#[tokio::test]
+async fn a_channel_never_is_without_somebody_to_manage_it() {
+    let app = TestApp::start().await;
+    let _root = app.user("root").await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let public = format!("/api/channels/{}/members", ann.channel("public", &[]).await);
+    let anns = format!("{public}/{}", ann.id);
+    assert_eq!(ann.patch(&anns, &json!({ "role": "member" })).await.problem(409), "last_owner");
+    ann.delete(&anns).await.expect(204);
+    let joined = bob.post(&public, &json!({ "user_id": bob.id })).await.expect(201);
+    assert_eq!(joined["role"], "owner", "whoever enters an empty channel owns it");
+    let private = format!("/api/channels/{}", ann.private_channel("private", &[]).await);
+    let mut socket = ann.socket().await;
+    ann.delete(&format!("{private}/members/{}", ann.id)).await.expect(204);
+    assert_eq!(ann.get(&private).await.problem(404), "channel_not_found");
+    socket.event("member.removed").await;
 }
 
 #[tokio::test]

@@ -50,8 +50,10 @@ fn wrong_settings_are_refused_with_name_line_and_what_is_allowed() {
     }
     let (fine, text) = check(dir.path(), "", &[("PATCHBAY_SERVER__LISTEN", "nowhere")]);
     assert!(!fine && text.contains("PATCHBAY_SERVER__LISTEN: server.listen: \"nowhere\""), "{text}");
-    let (fine, text) = check(dir.path(), "", &[("PATCHBAY_NONSENSE", "1")]);
-    assert!(!fine && text.contains("PATCHBAY_NONSENSE: nonsense: unknown setting"), "{text}");
+    let (fine, text) = check(dir.path(), "", &[("PATCHBAY_SERVER__NONSENSE", "1")]);
+    assert!(!fine && text.contains("PATCHBAY_SERVER__NONSENSE: server.nonsense: unknown setting"), "{text}");
+    let (fine, text) = check(dir.path(), "", &[("PATCHBAY_PORT", "tcp://10.0.0.1:80")]);
+    assert!(fine, "an orchestrator's variable is no setting: {text}");
 }
 
 #[test]

@@ -73,6 +73,86 @@ async fn a_member_can_be_told_by_every_device_and_a_follower_while_it_is_public(
 }
 
 #[tokio::test]
+async fn following_is_for_public_channels_and_ends_with_them() {
+    let app = TestApp::start().await;
+    let _root = app.user("root").await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let secret = ann.private_channel("secret", &[&bob]).await;
+    let public = ann.channel("public", &[]).await;
+    let mut at_bobs = bob.socket().await;
+    // A member may name a private channel; it does not outlive the membership.
+    assert_eq!(at_bobs.call("subscribe", json!({ "channel_ids": [secret, public] })).await["type"], "ack");
+    ann.delete(&format!("/api/channels/{secret}/members/{}", bob.id)).await.expect(204);
+    ann.say(secret, "after the removal").await;
+    let heard = ann.say(public, "for followers").await;
+    let frames = at_bobs.quiet().await;
+    assert_eq!(kinds(&frames), ["member.removed", "message.created"]);
+    assert_eq!(frames[1]["data"]["id"], heard);
+    let hidden = json!({ "is_public": false, "name": "a secret name" });
+    ann.patch(&format!("/api/channels/{public}"), &hidden).await.expect(200);
+    ann.say(public, "for members").await;
+    assert_eq!(kinds(&at_bobs.quiet().await), [] as [&str; 0]);
+    let many: Vec<i64> = (0..200).collect();
+    let refused = at_bobs.call("subscribe", json!({ "channel_ids": many })).await;
+    assert_eq!(refused["data"]["code"], "validation_failed");
+}
+
+/// What happens between hello and resume in a channel that is followed anew is part of the replay.
+#[tokio::test]
+async fn resume_covers_what_it_subscribes_to() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let (public, gone) = (ann.channel("public", &[]).await, ann.channel("gone", &[]).await);
+    let first = bob.socket().await;
+    let seen = first.hello["seq"].as_i64().unwrap();
+    drop(first);
+    ann.delete(&format!("/api/channels/{gone}")).await.expect(204);
+    let before = ann.say(public, "before hello").await;
+    let mut socket = bob.socket().await;
+    let between = ann.say(public, "between hello and resume").await;
+    let data = json!({ "seq": seen, "subscribe": [public, gone] });
+    socket.seq = seen;
+    assert_eq!(socket.call("resume", data).await["type"], "resumed");
+    let after = ann.say(public, "after").await;
+    let heard: Vec<_> = socket
+        .quiet()
+        .await
+        .iter()
+        .filter(|frame| frame["type"] == "message.created")
+        .map(|frame| frame["data"]["id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(heard, [before, between, after]);
+}
+
+#[tokio::test]
+async fn a_plain_request_is_told_to_upgrade() {
+    let app = TestApp::start().await;
+    assert_eq!(app.anonymous().get("/ws/chat").await.problem(426), "upgrade_required");
+}
+
+/// Listeners who stop reading in the middle of a replay keep nobody else from reading.
+#[tokio::test]
+async fn slow_replays_do_not_hold_up_the_rest() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let long = "x".repeat(8_000);
+    for _ in 0..600 {
+        ann.say(channel, &long).await;
+    }
+    let mut listeners = Vec::new();
+    for _ in 0..12 {
+        let mut socket = bob.socket().await;
+        socket.send_raw(r#"{"type":"resume","id":1,"data":{"seq":0}}"#).await;
+        listeners.push(socket);
+    }
+    for _ in 0..20 {
+        ann.get(&format!("/api/channels/{channel}/messages?limit=1")).await.expect(200);
+        ann.say(channel, "still here").await;
+    }
+}
+
+#[tokio::test]
 async fn requests_by_socket_are_the_same_operations() {
     let app = TestApp::start().await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
@@ -208,8 +288,17 @@ async fn nothing_is_missed_and_nothing_repeats_across_reconnects() {
 async fn an_orderly_stop_tells_the_sockets() {
     let mut app = TestApp::start().await;
     let ann = app.user("ann").await;
-    let mut socket = ann.socket().await;
-    let stopped = app.stop().await;
-    assert!(stopped);
-    assert_eq!(socket.close_code().await, 4503);
+    let mut sockets = Vec::new();
+    for _ in 0..50 {
+        sockets.push(ann.socket().await);
+    }
+    let farewells = tokio::spawn(async move {
+        let mut codes = Vec::new();
+        for socket in &mut sockets {
+            codes.push(socket.close_code().await);
+        }
+        codes
+    });
+    assert!(app.stop().await);
+    assert_eq!(farewells.await.unwrap(), [4503; 50]);
 }

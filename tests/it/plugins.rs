@@ -157,6 +157,9 @@ async fn a_new_plugin_waits_until_it_is_granted_what_it_wants() {
     assert_eq!(all["state"], "active");
     assert_eq!(ann.post(path, &get).await.expect(200), json!(null));
     assert_eq!(ann.patch(admin, &json!({ "grants": ["kv"] })).await.problem(422), "capability_not_granted");
+    for bad in [json!({ "grants": ["nonsense"] }), json!({ "routes": ["/api/users/me"] })] {
+        assert_eq!(ann.patch(admin, &bad).await.problem(422), "validation_failed");
+    }
     ann.post(path, &get).await.expect(200);
     assert_eq!(ann.patch(admin, &json!({ "enabled": false })).await.expect(200)["state"], "disabled");
     assert_eq!(ann.post(path, &get).await.problem(404), "not_found");

@@ -16,6 +16,7 @@ use patchbay_core::Actor;
 use patchbay_runtime::{Runtime, RuntimeConfig};
 use patchbay_store::{Location, Store};
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     bus::Bus,
@@ -46,6 +47,8 @@ pub struct App {
     pub hub: Hub,
     /// Who has a socket open.
     pub online: Online,
+    /// The open sockets, for the end.
+    pub sockets: TaskTracker,
     stopping: Arc<AtomicBool>,
 }
 
@@ -157,6 +160,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         ops,
         plugins,
         online,
+        sockets: TaskTracker::new(),
         stopping: Arc::default(),
     };
     announce(&app, address).await;
@@ -186,7 +190,12 @@ async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
     app.stopping.store(true, Ordering::Relaxed);
     stop.send_replace(true);
     app.hub.close_all().await;
-    if tokio::time::timeout(DRAIN, &mut serving).await.is_err() {
+    app.sockets.close();
+    let drained = async {
+        let _ = (&mut serving).await;
+        app.sockets.wait().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
         serving.abort();
     }

@@ -101,6 +101,11 @@ const SELECT_VIEW: &str = "
                AS mention_count
     FROM channels c LEFT JOIN channel_members me ON me.channel_id = c.id AND me.user_id = ";
 
+/// What a channel is found by.
+fn search_key(name: &str, description: Option<&str>) -> String {
+    format!("{name} {}", description.unwrap_or_default()).to_lowercase()
+}
+
 impl Conn {
     /// Makes a channel without members.
     ///
@@ -110,8 +115,8 @@ impl Conn {
         let row = on!(self, |c| {
             sqlx::query_as::<_, Row>(
                 "INSERT INTO channels (name, description, is_direct_message, is_public, is_vc, dm_key,
-                                       created_by_id, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+                                       created_by_id, created_at, updated_at, search_key)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)
                  RETURNING id, name, description, is_direct_message, is_public, is_vc, created_by_id,
                            created_at, updated_at",
             )
@@ -123,6 +128,7 @@ impl Conn {
             .bind(&new.dm_key)
             .bind(new.created_by_id.0)
             .bind(now.0)
+            .bind(search_key(&new.name, new.description.as_deref()))
             .fetch_one(c)
             .await?
         });
@@ -167,6 +173,25 @@ impl Conn {
         row.map(|r| Ok((r.channel.into(), r.role.as_deref().map(parse_role).transpose()?))).transpose()
     }
 
+    /// Those of these channels that `viewer` can read, each with whether everybody can.
+    pub async fn readable_channels(
+        &mut self,
+        viewer: Option<UserId>,
+        ids: &[ChannelId],
+    ) -> Result<Vec<(ChannelId, bool)>, StoreError> {
+        let mut query =
+            Query::new("SELECT c.id, c.is_public FROM channels c WHERE c.deleted_at IS NULL AND c.id IN (");
+        query.ids(ids.iter().map(|id| id.0));
+        query.push(") AND (c.is_public OR EXISTS (SELECT 1 FROM channel_members m WHERE m.channel_id = c.id AND m.user_id = ");
+        query.bind(viewer.map(|id| id.0)).push("))");
+        Ok(self
+            .all::<(i64, bool)>(query)
+            .await?
+            .into_iter()
+            .map(|(id, is_public)| (ChannelId(id), is_public))
+            .collect())
+    }
+
     /// One channel as `viewer` sees it, whether or not the viewer may.
     pub async fn channel_view(
         &mut self,
@@ -192,9 +217,7 @@ impl Conn {
         query.push(" WHERE c.deleted_at IS NULL AND (c.is_public OR me.user_id IS NOT NULL)");
         if let Some(text) = matching {
             let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-            query.push(" AND (lower(c.name) LIKE ").bind(pattern.clone());
-            query.push(" ESCAPE '\\' OR lower(coalesce(c.description, '')) LIKE ").bind(pattern);
-            query.push(" ESCAPE '\\')");
+            query.push(" AND c.search_key LIKE ").bind(pattern).push(" ESCAPE '\\'");
         }
         page.push(&mut query, "c.id", false);
         self.all::<ViewRow>(query).await?.into_iter().map(ChannelForViewer::try_from).collect()
@@ -205,7 +228,7 @@ impl Conn {
         on!(self, |c| {
             sqlx::query(
                 "UPDATE channels SET name = $2, description = $3, is_public = $4, is_vc = $5,
-                                     updated_at = $6 WHERE id = $1",
+                                     updated_at = $6, search_key = $7 WHERE id = $1",
             )
             .bind(channel.id.0)
             .bind(&channel.name)
@@ -213,6 +236,7 @@ impl Conn {
             .bind(channel.is_public)
             .bind(channel.is_vc)
             .bind(channel.updated_at.0)
+            .bind(search_key(&channel.name, channel.description.as_deref()))
             .execute(c)
             .await?
             .rows_affected()
@@ -233,27 +257,39 @@ impl Conn {
         Ok(())
     }
 
-    /// Removes up to `limit` messages of deleted channels together with their traces in the journal; how many
-    /// there were. Tombstones of which the journal no longer speaks go once they are empty.
-    pub async fn purge_deleted_channels(&mut self, limit: i64) -> Result<u64, StoreError> {
+    /// Removes up to `limit` messages of deleted channels, with the replies to them, and their traces in the
+    /// journal; how many rows were named. Tombstones of which the journal no longer speaks go once they are
+    /// empty.
+    pub async fn purge_deleted_channels(&mut self, limit: i64) -> Result<usize, StoreError> {
+        let tombstones = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("SELECT id FROM channels WHERE deleted_at IS NOT NULL")
+                .fetch_all(c)
+                .await?
+        });
+        for channel in &tombstones {
+            let messages = on!(self, |c| {
+                sqlx::query_scalar::<_, i64>(
+                    "SELECT id FROM messages WHERE channel_id = $1 ORDER BY id LIMIT $2",
+                )
+                .bind(channel)
+                .bind(limit)
+                .fetch_all(c)
+                .await?
+            });
+            if messages.is_empty() {
+                continue;
+            }
+            let mut scrub = Query::new("UPDATE events SET payload = '{}' WHERE message_id IN (");
+            scrub.ids(messages.iter().copied());
+            scrub.push(") OR message_id IN (SELECT id FROM messages WHERE parent_id IN (");
+            scrub.ids(messages.iter().copied()).push("))");
+            self.run(scrub).await?;
+            let mut delete = Query::new("DELETE FROM messages WHERE id IN (");
+            delete.ids(messages.iter().copied()).push(")");
+            self.run(delete).await?;
+            return Ok(messages.len());
+        }
         on!(self, |c| {
-            sqlx::query(
-                "UPDATE events SET payload = '{}' WHERE message_id IN (
-                     SELECT m.id FROM messages m JOIN channels c ON c.id = m.channel_id
-                     WHERE c.deleted_at IS NOT NULL ORDER BY m.id LIMIT $1)",
-            )
-            .bind(limit)
-            .execute(&mut *c)
-            .await?;
-            // Replies first would leave roots behind that a cascade deletes anyway: any order will do.
-            let gone = sqlx::query(
-                "DELETE FROM messages WHERE id IN (
-                     SELECT m.id FROM messages m JOIN channels c ON c.id = m.channel_id
-                     WHERE c.deleted_at IS NOT NULL ORDER BY m.id LIMIT $1)",
-            )
-            .bind(limit)
-            .execute(&mut *c)
-            .await?;
             sqlx::query(
                 "DELETE FROM channels WHERE deleted_at IS NOT NULL
                  AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.channel_id = channels.id)
@@ -261,7 +297,7 @@ impl Conn {
             )
             .execute(c)
             .await?;
-            Ok(gone.rows_affected())
-        })
+        });
+        Ok(0)
     }
 }

@@ -212,7 +212,8 @@ impl Conn {
         limit: i64,
     ) -> Result<u64, StoreError> {
         on!(self, |c| {
-            // Age rises with seq but for clock steps: the first young entry ends what may go.
+            // Age rises with seq but for clock steps; an entry that is too young before one that is old enough
+            // goes with it, since what remains must be without holes.
             let until = sqlx::query_scalar::<_, Option<i64>>(
                 "SELECT max(seq) FROM (SELECT seq, created_at FROM events ORDER BY seq LIMIT $3) AS oldest
                  WHERE created_at < $1 OR seq <= (SELECT seq FROM journal_head) - $2",

@@ -39,7 +39,7 @@ pub use writer::{MAX_BATCH, Tx};
 use crate::writer::Writer;
 
 /// Connections that read at the same time.
-const READERS: u32 = 4;
+const READERS: u32 = 8;
 /// How long a reader waits for a connection before it fails with [`StoreError::Unavailable`].
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements that each connection keeps: all that there are.

@@ -76,7 +76,7 @@ impl Conn {
         self.all::<Row>(query).await?.into_iter().map(Member::try_from).collect()
     }
 
-    /// How many members of at least this role there are, and how many members at all.
+    /// How many owners there are, and how many members at all.
     pub async fn count_owners_and_members(&mut self, channel: ChannelId) -> Result<(i64, i64), StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_as::<_, (i64, i64)>(

@@ -373,15 +373,18 @@ impl Conn {
         Ok(())
     }
 
-    /// Forgets keys used before `before`.
-    pub async fn forget_keys(&mut self, before: Timestamp) -> Result<(), StoreError> {
-        on!(self, |c| {
-            sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
-                .bind(before.0)
-                .execute(c)
-                .await?
-                .rows_affected()
-        });
-        Ok(())
+    /// Forgets up to `limit` keys used before `before`; how many there were.
+    pub async fn forget_keys(&mut self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query(
+                "DELETE FROM idempotency_keys WHERE (user_id, channel_id, key) IN (
+                     SELECT user_id, channel_id, key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)",
+            )
+            .bind(before.0)
+            .bind(limit)
+            .execute(c)
+            .await?
+            .rows_affected()
+        }))
     }
 }

@@ -84,16 +84,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Removes a plugin, its versions and its state.
-    pub async fn delete_plugin(&mut self, name: &str) -> Result<(), StoreError> {
-        on!(self, |c| {
-            sqlx::query("DELETE FROM plugin_kv WHERE plugin = $1").bind(name).execute(&mut *c).await?;
-            sqlx::query("DELETE FROM plugins WHERE name = $1").bind(name).execute(c).await?;
-        });
-        Ok(())
-    }
-
-    /// Keeps a version's bytes; a version that is there already stays as it is.
+    /// Keeps a version's bytes; one that is there already counts as installed anew.
     #[allow(clippy::too_many_arguments)] // A row, column by column.
     pub async fn insert_plugin_version(
         &mut self,
@@ -109,7 +100,8 @@ impl Conn {
             sqlx::query(
                 "INSERT INTO plugin_versions (plugin, digest, version, manifest, component, installed_by,
                                               installed_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plugin, digest) DO NOTHING",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plugin, digest)
+                 DO UPDATE SET installed_by = excluded.installed_by, installed_at = excluded.installed_at",
             )
             .bind(plugin)
             .bind(digest)

@@ -138,6 +138,24 @@ impl Conn {
         }))
     }
 
+    /// Forgets all but the newest `keep` refresh tokens of a session and its current one: a token that is older
+    /// than that is unknown when it is used again.
+    pub async fn prune_refresh_tokens(&mut self, session: SessionId, keep: i64) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query(
+                "DELETE FROM refresh_tokens WHERE session_id = $1
+                 AND id <> (SELECT current_token_id FROM sessions WHERE id = $1)
+                 AND id NOT IN (SELECT id FROM refresh_tokens WHERE session_id = $1 ORDER BY id DESC LIMIT $2)",
+            )
+            .bind(session.0)
+            .bind(keep)
+            .execute(c)
+            .await?
+            .rows_affected()
+        });
+        Ok(())
+    }
+
     /// Makes a token the session's current one: no successor of it has been used yet.
     pub async fn set_current_token(
         &mut self,
@@ -228,16 +246,34 @@ impl Conn {
         }))
     }
 
-    /// Ends the sessions that expired before `now`.
-    pub async fn delete_expired_sessions(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        on!(self, |c| {
-            sqlx::query("DELETE FROM sessions WHERE expires_at <= $1")
-                .bind(now.0)
-                .execute(c)
+    /// Ends a user's sessions other than `kept`; which they were.
+    pub async fn delete_other_sessions(
+        &mut self,
+        user: UserId,
+        kept: SessionId,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let ended = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id")
+                .bind(user.0)
+                .bind(kept.0)
+                .fetch_all(c)
                 .await?
-                .rows_affected()
         });
-        Ok(())
+        Ok(ended.into_iter().map(SessionId).collect())
+    }
+
+    /// Ends up to `limit` sessions that expired before `now`; how many there were.
+    pub async fn delete_expired_sessions(&mut self, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query(
+                "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 LIMIT $2)",
+            )
+            .bind(now.0)
+            .bind(limit)
+            .execute(c)
+            .await?
+            .rows_affected()
+        }))
     }
 
     /// The keys that verify access tokens; the newest that is not retired signs. Newest first.

@@ -15,6 +15,7 @@ pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite
 /// The connection that writes, its file migrated, and those that read.
 pub(crate) async fn open(path: &Path) -> Result<(Conn, SqlitePool), StoreError> {
     let options = options(path)?;
+    create_private(path)?;
     let mut writer = options.clone().connect().await?;
     MIGRATIONS.run(&mut writer).await.map_err(migration)?;
     let readers = SqlitePoolOptions::new()
@@ -24,6 +25,19 @@ pub(crate) async fn open(path: &Path) -> Result<(Conn, SqlitePool), StoreError> 
         .connect_with(options.read_only(true))
         .await?;
     Ok((writer.into(), readers))
+}
+
+/// Creates the file for its owner's eyes only: it holds password hashes and signing keys. SQLite gives its
+/// companions the same mode.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StoreError::Unavailable(format!("{}: {error}", path.display()))),
+    }
 }
 
 fn options(path: &Path) -> Result<SqliteConnectOptions, StoreError> {

@@ -99,9 +99,9 @@ impl Conn {
     pub async fn insert_user(&mut self, new: &NewUser, now: Timestamp) -> Result<UserId, StoreError> {
         let id = on!(self, |c| {
             let id = sqlx::query_scalar::<_, i64>(
-                "INSERT INTO users (username, username_key, email, email_key, full_name, hashed_password,
-                                    is_active, is_superuser, is_bot, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, TRUE, $7, $8, $9, $9) RETURNING id",
+                "INSERT INTO users (username, username_key, email, email_key, full_name, full_name_key,
+                                    hashed_password, is_active, is_superuser, is_bot, created_at, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $10, $6, TRUE, $7, $8, $9, $9) RETURNING id",
             )
             .bind(&new.username)
             .bind(key(&new.username))
@@ -112,6 +112,7 @@ impl Conn {
             .bind(new.is_superuser)
             .bind(new.is_bot)
             .bind(now.0)
+            .bind(key(new.full_name.as_deref().unwrap_or_default()))
             .fetch_one(&mut *c)
             .await?;
             sqlx::query("INSERT INTO presence (user_id, status) VALUES ($1, $2)")
@@ -194,10 +195,12 @@ impl Conn {
         Ok(row.map(|(hashed_password, is_active)| UserSecret { id, hashed_password, is_active }))
     }
 
-    /// Whether there is any account.
-    pub async fn has_users(&mut self) -> Result<bool, StoreError> {
+    /// Whether anybody administers the deployment.
+    pub async fn has_superuser(&mut self) -> Result<bool, StoreError> {
         Ok(on!(self, |c| {
-            sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT 1 FROM users)").fetch_one(c).await?
+            sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT 1 FROM users WHERE is_superuser)")
+                .fetch_one(c)
+                .await?
         }))
     }
 
@@ -209,7 +212,7 @@ impl Conn {
         on!(self, |c| {
             sqlx::query(
                 "UPDATE users SET username = $2, username_key = $3, email = $4, email_key = $5,
-                                  full_name = $6, updated_at = $7 WHERE id = $1",
+                                  full_name = $6, updated_at = $7, full_name_key = $8 WHERE id = $1",
             )
             .bind(user.id.0)
             .bind(&user.username)
@@ -218,6 +221,7 @@ impl Conn {
             .bind(key(&user.email))
             .bind(&user.full_name)
             .bind(now.0)
+            .bind(key(user.full_name.as_deref().unwrap_or_default()))
             .execute(c)
             .await?
             .rows_affected()
@@ -270,7 +274,7 @@ impl Conn {
     pub async fn users_matching(&mut self, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
         let mut query = Query::new(select_users!("WHERE (u.username_key LIKE "));
         let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-        query.bind(pattern.clone()).push(" ESCAPE '\\' OR lower(coalesce(u.full_name, '')) LIKE ");
+        query.bind(pattern.clone()).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
         query.bind(pattern).push(" ESCAPE '\\')");
         page.push(&mut query, "u.id", false);
         self.all::<UserRow>(query).await?.into_iter().map(User::try_from).collect()

@@ -104,10 +104,12 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     step("running the tests");
     let mut runner = cargo(tree);
     if has_nextest(tree) {
-        run(runner.args(["nextest", "run", "--workspace"]).args(rest))?;
+        run(runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(rest))?;
     } else {
         // Everything but documentation, which comes next in either case.
-        run(runner.args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]).args(rest))?;
+        run(runner
+            .args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples"])
+            .args(rest))?;
     }
     if rest.is_empty() {
         step("running the examples in the documentation");

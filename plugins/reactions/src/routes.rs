@@ -54,7 +54,7 @@ fn add(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
 fn remove(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let message = input::id_param(request, "message_id")?;
     let emoji = input::param(request, "emoji").or_else(|| input::query(request, "emoji"));
-    let emoji = emoji.ok_or_else(|| Problem::field("emoji", "required", "is required"))?;
+    let emoji = emoji.ok_or_else(|| Problem::field("emoji", "missing", "is needed"))?;
     let emoji = normalised(emoji)?;
     reactions::remove(caller, message, emoji)?;
     Ok(Answer::no_content())

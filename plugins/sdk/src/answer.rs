@@ -118,7 +118,7 @@ fn title(status: u16) -> &'static str {
         409 => "Conflict",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
-        422 => "Unprocessable Content",
+        422 => "Unprocessable Entity",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ if status < 500 => "Request Failed",
@@ -160,7 +160,7 @@ mod tests {
             document,
             serde_json::json!({
                 "type": "about:blank",
-                "title": "Unprocessable Content",
+                "title": "Unprocessable Entity",
                 "status": 422,
                 "code": "validation_failed",
                 "detail": "emoji must be an emoji",

@@ -53,7 +53,7 @@ pub fn page(request: &Request) -> Result<Page, Problem> {
             .parse()
             .ok()
             .filter(|limit| (1..=200).contains(limit))
-            .ok_or_else(|| Problem::field("limit", "range", "must be 1 to 200"))?,
+            .ok_or_else(|| Problem::field("limit", "out_of_range", "must be 1 to 200"))?,
     };
     let after = query(request, "after").map(|text| id("after", text)).transpose()?;
     Ok(Page { limit, after })
@@ -74,7 +74,7 @@ pub fn object(request: &Request, allowed: &[&str]) -> Result<Map<String, Value>,
     let value: Value = serde_json::from_slice(&request.body)
         .map_err(|error| Problem::new(400, "malformed_json", format!("The body is no JSON: {error}.")))?;
     let Value::Object(object) = value else {
-        return Err(Problem::field("body", "type", "must be a JSON object"));
+        return Err(Problem::field("body", "invalid_type", "must be a JSON object"));
     };
     let unknown: Vec<_> = object.keys().filter(|key| !allowed.contains(&key.as_str())).collect();
     if let [first, rest @ ..] = unknown.as_slice() {
@@ -94,9 +94,9 @@ pub fn object(request: &Request, allowed: &[&str]) -> Result<Map<String, Value>,
 /// 422 if it is missing or no string.
 pub fn string<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, Problem> {
     match object.get(field) {
-        None | Some(Value::Null) => Err(Problem::field(field, "required", "is required")),
+        None | Some(Value::Null) => Err(Problem::field(field, "missing", "is needed")),
         Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(Problem::field(field, "type", "must be a string")),
+        Some(_) => Err(Problem::field(field, "invalid_type", "must be a string")),
     }
 }
 

@@ -81,7 +81,9 @@ impl Values {
         let mut faults = Vec::new();
         values.read_file(flags, &mut faults);
         #[allow(clippy::disallowed_methods)] // This is the one place that reads the environment.
-        for (variable, text) in std::env::vars() {
+        for (variable, text) in std::env::vars_os() {
+            // What isn't text is no setting of ours.
+            let (Ok(variable), Ok(text)) = (variable.into_string(), text.into_string()) else { continue };
             if let Some(name) = setting_of_variable(&variable) {
                 values.set.insert(name, (text, Origin::Variable(variable)));
             }
@@ -172,10 +174,10 @@ impl Values {
     }
 }
 
-/// `PATCHBAY_SERVER__DATA_DIR` is `server.data_dir`; variables without the double underscore in the middle are
-/// settings that don't exist.
+/// `PATCHBAY_SERVER__DATA_DIR` is `server.data_dir`. Variables without the double underscore are not settings:
+/// orchestrators make up names like `PATCHBAY_PORT` of their own.
 fn setting_of_variable(variable: &str) -> Option<String> {
-    let name = variable.strip_prefix("PATCHBAY_")?;
+    let name = variable.strip_prefix("PATCHBAY_").filter(|name| name.contains("__"))?;
     Some(name.to_lowercase().replace("__", "."))
 }
 
@@ -199,8 +201,12 @@ fn unknown(name: &str, settings: &[Setting]) -> Option<String> {
     let siblings: Vec<_> =
         settings.iter().filter_map(|s| s.name.strip_prefix(section)?.strip_prefix('.')).collect();
     if siblings.is_empty() {
-        let mut sections: Vec<_> = settings.iter().filter_map(|s| s.name.split('.').next()).collect();
-        sections.dedup();
+        let mut sections: Vec<&str> = Vec::new();
+        for section in settings.iter().filter_map(|s| s.name.split('.').next()) {
+            if !sections.contains(&section) {
+                sections.push(section);
+            }
+        }
         Some(format!("{name}: unknown setting; the sections are {}", sections.join(", ")))
     } else {
         Some(format!("{name}: unknown setting; [{section}] has {}", siblings.join(", ")))

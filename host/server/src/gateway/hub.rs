@@ -51,7 +51,7 @@ pub struct Registered {
 enum Command {
     Register(UserId, SessionId, oneshot::Sender<Result<Registered, ops::Error>>),
     Unregister(u64),
-    Follow(u64, Vec<ChannelId>, oneshot::Sender<()>),
+    Follow(u64, Vec<ChannelId>, oneshot::Sender<Result<i64, ops::Error>>),
     CloseAll(oneshot::Sender<()>),
 }
 
@@ -98,12 +98,16 @@ impl Hub {
         let _ = self.commands.send(Command::Unregister(id)).await;
     }
 
-    /// From now on the connection also hears of these channels while they are public.
-    pub async fn follow(&self, id: u64, channels: Vec<ChannelId>) {
-        let (reply, done) = oneshot::channel();
-        if self.commands.send(Command::Follow(id, channels, reply)).await.is_ok() {
-            let _ = done.await;
-        }
+    /// From the returned place of the journal on the connection also hears of those of these channels that are
+    /// public, for as long as they are.
+    ///
+    /// # Errors
+    /// If the database can't be read or the server is going away.
+    pub async fn follow(&self, id: u64, channels: Vec<ChannelId>) -> Result<i64, ops::Error> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || ops::Error::Unavailable("the server is going away".into());
+        self.commands.send(Command::Follow(id, channels, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 
     /// Tells every connection that the server is going away.
@@ -150,11 +154,16 @@ async fn run(
                 if changed.is_err() {
                     return;
                 }
-                if let Err(error) = state.catch_up().await {
-                    tracing::error!(%error, "the journal can't be read; connections are cut off to resume");
-                    state.close_every(Close::GoingAway);
-                    head.mark_changed();
-                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                match state.catch_up().await {
+                    // Commands and signals get their turn between two pages.
+                    Ok(true) => head.mark_changed(),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "the journal can't be read; connections are cut off to resume");
+                        state.close_every(Close::GoingAway);
+                        head.mark_changed();
+                        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                    }
                 }
             }
             command = inbox.recv() => match command {
@@ -177,13 +186,8 @@ impl State {
             }
             Command::Unregister(id) => self.remove(id),
             Command::Follow(id, channels, reply) => {
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    for channel in channels {
-                        connection.follows.insert(channel);
-                        self.followers.entry(channel).or_default().insert(id);
-                    }
-                }
-                let _ = reply.send(());
+                let followed = self.follow(id, channels).await;
+                let _ = reply.send(followed);
             }
             Command::CloseAll(reply) => {
                 self.close_every(Close::GoingAway);
@@ -210,6 +214,19 @@ impl State {
         self.by_user.entry(user).or_default().push(id);
         self.online.add(user);
         Ok(Registered { id, seq: self.position, live: receiver, closed })
+    }
+
+    /// Asks again which of them are public: what made one private may have been routed since the connection
+    /// asked. What comes later will be seen here.
+    async fn follow(&mut self, id: u64, channels: Vec<ChannelId>) -> Result<i64, ops::Error> {
+        let found = self.ops.store().read().await?.readable_channels(None, &channels).await?;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            for (channel, _) in found.into_iter().filter(|(_, is_public)| *is_public) {
+                connection.follows.insert(channel);
+                self.followers.entry(channel).or_default().insert(id);
+            }
+        }
+        Ok(self.position)
     }
 
     fn remove(&mut self, id: u64) {
@@ -261,27 +278,24 @@ impl State {
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), ops::Error> {
-        loop {
-            let mut conn = self.ops.store().read().await?;
-            let entries = conn.journal(Seq(self.position), READ).await?;
-            let full = entries.len() >= usize::try_from(READ).unwrap_or(usize::MAX);
-            for entry in entries {
-                if entry.kind == "channel.created"
-                    && let Some(channel) = entry.channel_id
-                {
-                    // Its members join in entries that follow, and should hear of the channel before.
-                    for user in conn.member_ids(channel).await? {
-                        self.put_in(channel, user);
-                    }
+    /// Routes the next page of the journal; whether there may be more.
+    async fn catch_up(&mut self) -> Result<bool, ops::Error> {
+        let mut conn = self.ops.store().read().await?;
+        let entries = conn.journal(Seq(self.position), READ).await?;
+        let more = i64::try_from(entries.len()).unwrap_or(i64::MAX) >= READ;
+        for entry in entries {
+            if entry.kind == "channel.created"
+                && let Some(channel) = entry.channel_id
+            {
+                // Its members join in entries that follow, and should hear of the channel before.
+                for user in conn.member_ids(channel).await? {
+                    self.put_in(channel, user);
                 }
-                self.route(&entry);
-                self.position = entry.seq.0;
             }
-            if !full {
-                return Ok(());
-            }
+            self.route(&entry);
+            self.position = entry.seq.0;
         }
+        Ok(more)
     }
 
     fn route(&mut self, entry: &Entry) {
@@ -290,6 +304,13 @@ impl State {
             && let (Some(channel), Some(user)) = (channel, target)
         {
             self.put_in(channel, user);
+        }
+        // An update that is not for everyone is one of a channel that is private now: followers may no longer
+        // know what it is called.
+        if let ("channel.updated", Audience::Channel, Some(channel)) =
+            (entry.kind.as_str(), entry.audience, channel)
+        {
+            self.unfollow(channel);
         }
         let text = Utf8Bytes::from(event_frame(&entry.kind, entry.seq.0, &entry.payload));
         let delivery = Delivery { seq: Some(entry.seq.0), text };
@@ -302,10 +323,6 @@ impl State {
                 for user in self.members.remove(&channel).unwrap_or_default() {
                     self.take_out(channel, user);
                 }
-                self.unfollow(channel);
-            }
-            // An update that is not for everyone is one of a channel that is private now.
-            ("channel.updated", Some(channel), _) if entry.audience == Audience::Channel => {
                 self.unfollow(channel);
             }
             _ => {}

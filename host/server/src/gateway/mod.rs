@@ -11,10 +11,13 @@ mod session;
 mod socket;
 
 use axum::{
-    extract::{State, ws::WebSocketUpgrade},
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
     response::Response,
 };
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::{
     app::App,
@@ -35,8 +38,11 @@ const MAX_WRITE_BUFFER: usize = 1024 * 1024;
 pub async fn chat(
     State(app): State<App>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
+    let upgrade = upgrade.map_err(|rejection| {
+        Failure::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", rejection.body_text())
+    })?;
     let caller = match bearer(&headers) {
         Some(token) => Some(app.ops.authenticate(token).await?),
         None => None,
@@ -47,5 +53,9 @@ pub async fn chat(
         .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
-        .on_upgrade(move |socket| socket::drive(app, socket, caller)))
+        .on_upgrade(move |socket| {
+            let sockets = app.sockets.clone();
+            // Counted, so that a stop can wait for the farewells.
+            sockets.track_future(socket::drive(app, socket, caller))
+        }))
 }

@@ -79,7 +79,7 @@ pub enum Request {
 #[derive(Debug)]
 pub enum Action {
     /// Check this token, then call [`Session::authenticated`] or close.
-    Authenticate(String),
+    Authenticate(String, Option<Value>),
     /// Carry out a request and answer it.
     Carry(Request, Option<Value>),
     /// Answer that the frame was wrong: code and sentence.
@@ -175,6 +175,9 @@ impl Session {
         if !self.within_rate(now) {
             return Action::Close(Close::TooMany);
         }
+        if !is_object(text) {
+            return Action::Close(Close::BadFrame);
+        }
         let Ok(frame) = serde_json::from_str::<ClientFrame>(text) else {
             return Action::Close(Close::BadFrame);
         };
@@ -183,7 +186,7 @@ impl Session {
         }
         if !self.is_authenticated() {
             return match (frame.kind.as_str(), data::<Authenticate>(&frame)) {
-                ("authenticate", Ok(authenticate)) => Action::Authenticate(authenticate.token),
+                ("authenticate", Ok(authenticate)) => Action::Authenticate(authenticate.token, frame.id),
                 _ => Action::Close(Close::Authentication),
             };
         }
@@ -198,13 +201,22 @@ impl Session {
         Action::Carry(request, frame.id)
     }
 
-    /// From where up to where the journal has to be replayed for a client that has seen `seen`; none if
-    /// continuity can't be proven: it claims what has not happened, what came before has been pruned, or it
-    /// has been sent what comes later.
-    pub fn resume(&mut self, seen: i64, floor: i64) -> Option<(i64, i64)> {
+    /// From where up to where the journal has to be replayed for a client that has seen `seen`, so that live
+    /// events can go on from `until`, a place at or after the one where the connection was registered. None if
+    /// continuity can't be proven: the client claims what has not happened, what it missed has been pruned, or
+    /// it has been sent what comes later.
+    pub fn resume(&mut self, seen: i64, floor: i64, until: i64) -> Option<(i64, i64)> {
         self.phase = Phase::Live;
-        let provable = seen >= floor && seen <= self.registered && self.sent <= seen;
-        provable.then_some((seen, self.registered))
+        let until = until.max(self.registered);
+        let provable = seen >= floor && seen <= until && self.sent <= seen;
+        provable.then_some((seen, until))
+    }
+
+    /// All up to `until` has been replayed: live events up to there have been sent, or are not for this client.
+    pub fn resumed(&mut self, now: Instant, until: i64) {
+        self.sent = self.sent.max(until);
+        // Whatever the client sent during the replay is still to be read.
+        self.alive(now);
     }
 
     /// Whether an event of this `seq` may be sent; remembers it as sent. Replay and live events never overlap,
@@ -226,6 +238,11 @@ impl Session {
     }
 }
 
+/// Arrays would otherwise be taken for objects, field by field.
+fn is_object(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
 fn id_is_valid(id: Option<&Value>) -> bool {
     match id {
         None | Some(Value::Number(_)) => true,
@@ -236,6 +253,9 @@ fn id_is_valid(id: Option<&Value>) -> bool {
 
 fn data<T: DeserializeOwned>(frame: &ClientFrame) -> Result<T, String> {
     let text = frame.data.as_ref().map_or("{}", |data| data.get());
+    if !is_object(text) {
+        return Err("data must be an object".into());
+    }
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -264,7 +284,7 @@ mod tests {
     fn open(start: Instant) -> Session {
         let mut session = Session::new(start, true);
         let action = session.frame(start, r#"{"type":"authenticate","data":{"token":"t"}}"#);
-        assert!(matches!(action, Action::Authenticate(token) if token == "t"));
+        assert!(matches!(action, Action::Authenticate(token, None) if token == "t"));
         session.authenticated(start, 100);
         session
     }
@@ -308,16 +328,21 @@ mod tests {
     #[test]
     fn a_resume_covers_all_that_was_missed_or_nothing() {
         let start = Instant::now();
-        assert_eq!(open(start).resume(90, 50), Some((90, 100)));
-        assert_eq!(open(start).resume(100, 50), Some((100, 100)));
-        assert_eq!(open(start).resume(50, 50), Some((50, 100)), "the floor itself has been seen");
-        assert_eq!(open(start).resume(49, 50), None, "pruned");
-        assert_eq!(open(start).resume(101, 50), None, "has not happened");
+        assert_eq!(open(start).resume(90, 50, 100), Some((90, 100)));
+        assert_eq!(open(start).resume(100, 50, 0), Some((100, 100)));
+        assert_eq!(open(start).resume(50, 50, 100), Some((50, 100)), "the floor itself has been seen");
+        assert_eq!(open(start).resume(49, 50, 100), None, "pruned");
+        assert_eq!(open(start).resume(101, 50, 100), None, "has not happened");
         let mut late = open(start);
         assert!(late.send(101));
-        assert_eq!(late.resume(90, 50), None, "would repeat or go back");
+        assert_eq!(late.resume(90, 50, 100), None, "would repeat or go back");
         assert!(!late.send(101));
         assert!(late.send(102));
+        let mut follower = open(start);
+        assert_eq!(follower.resume(90, 50, 120), Some((90, 120)), "up to where it began to follow");
+        follower.resumed(start, 120);
+        assert!(!follower.send(110), "that was part of the replay");
+        assert!(follower.send(121));
     }
 
     #[test]
@@ -345,12 +370,21 @@ mod tests {
     #[test]
     fn bad_frames() {
         let start = Instant::now();
-        for text in ["", "x", "[]", r#"{"data":{}}"#, r#"{"type":"heartbeat","id":{}}"#, r#"{"type":1}"#] {
+        for text in [
+            "",
+            "x",
+            "[]",
+            r#"["heartbeat",1,null]"#,
+            r#"{"data":{}}"#,
+            r#"{"type":"heartbeat","id":{}}"#,
+            r#"{"type":1}"#,
+        ] {
             assert!(matches!(open(start).frame(start, text), Action::Close(Close::BadFrame)), "{text}");
         }
         for (text, expected) in [
             (r#"{"type":"nonsense"}"#, "unknown_type"),
             (r#"{"type":"typing"}"#, "validation_failed"),
+            (r#"{"type":"typing","data":[1]}"#, "validation_failed"),
             (r#"{"type":"typing","data":{"channel_id":1,"x":2}}"#, "validation_failed"),
         ] {
             let action = open(start).frame(start, text);

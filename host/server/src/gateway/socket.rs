@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
-use patchbay_core::{ChannelId, FileId, MessageId, Seq};
+use patchbay_core::{ChannelId, FileId, MessageId, Seq, Timestamp};
 use patchbay_protocol::{self as protocol, Resume, event_frame, frame, reply};
 use patchbay_store::Viewer;
 use serde::Serialize;
@@ -17,13 +17,11 @@ use super::{
 use crate::{
     app::App,
     http::Failure,
-    ops::{self, Caller, NewPost},
+    ops::{self, Caller, NewPost, Replay},
 };
 
 /// How long a write may take. A client that doesn't read for this long is gone.
 const WRITE: Duration = Duration::from_secs(20);
-/// Entries replayed at once.
-const REPLAY: i64 = 200;
 /// Frames that go out in one write.
 const BATCH: usize = 64;
 
@@ -53,6 +51,8 @@ struct Member {
     caller: Caller,
     hub: Registered,
     follows: Vec<ChannelId>,
+    /// When to see whether the session has been refreshed or has expired.
+    expires: Instant,
 }
 
 /// Serves a connection until it ends.
@@ -78,7 +78,9 @@ impl Driver {
             self.enter(caller).await?;
         }
         loop {
-            let deadline = tokio::time::Instant::from_std(self.session.deadline());
+            let expires = self.member.as_ref().map(|member| member.expires);
+            let deadline = expires.map_or(self.session.deadline(), |at| at.min(self.session.deadline()));
+            let deadline = tokio::time::Instant::from_std(deadline);
             let is_live = self.session.is_live();
             let (live, closed) = match &mut self.member {
                 Some(member) => (Some(&mut member.hub.live), Some(&mut member.hub.closed)),
@@ -88,6 +90,9 @@ impl Driver {
                 biased;
                 why = ended(closed) => return Err(End::Close(why)),
                 () = tokio::time::sleep_until(deadline) => {
+                    if expires.is_some_and(|at| at <= Instant::now()) {
+                        self.check_expiry().await?;
+                    }
                     if let Some(why) = self.session.tick(Instant::now()) {
                         return Err(End::Close(why));
                     }
@@ -112,10 +117,10 @@ impl Driver {
         };
         match message {
             Message::Text(text) => match self.session.frame(Instant::now(), &text) {
-                Action::Authenticate(token) => match self.app.ops.authenticate(&token).await {
+                Action::Authenticate(token, id) => match self.app.ops.authenticate(&token).await {
                     Ok(caller) => self.enter(caller).await,
                     Err(error) => {
-                        self.refuse(None, error).await?;
+                        self.refuse(id.as_ref(), error).await?;
                         Err(End::Close(Close::Authentication))
                     }
                 },
@@ -134,26 +139,43 @@ impl Driver {
 
     /// Somebody is behind the connection: registers it and says hello.
     async fn enter(&mut self, caller: Caller) -> Result<(), End> {
-        let user = self.app.ops.user(&caller.actor, caller.user_id).await;
-        let hub = self.app.hub.register(caller.user_id, caller.session_id).await;
-        let (Ok(user), Ok(hub)) = (user, hub) else { return Err(End::Close(Close::GoingAway)) };
         #[derive(Serialize)]
         struct Hello {
             heartbeat_ms: u128,
             seq: i64,
             user: protocol::User,
         }
+        let going_away = |_| End::Close(Close::GoingAway);
+        let user = self.app.ops.user(&caller.actor, caller.user_id).await.map_err(going_away)?;
+        let hub = self.app.hub.register(caller.user_id, caller.session_id).await.map_err(going_away)?;
         let hello = Hello {
             heartbeat_ms: HEARTBEAT.as_millis(),
             seq: hub.seq,
             user: protocol::User::seen(&user, user.status, true),
         };
         self.session.authenticated(Instant::now(), hub.seq);
-        let session = caller.session_id;
-        self.member = Some(Member { caller, hub, follows: Vec::new() });
-        self.text(frame("hello", hello)).await?;
+        self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
         // The session may have ended between the check of the token and the registration.
-        if self.app.ops.is_alive(session).await { Ok(()) } else { Err(End::Close(Close::Authentication)) }
+        self.check_expiry().await?;
+        self.text(frame("hello", hello)).await
+    }
+
+    /// Ends the connection if its session has ended; notes when to ask again otherwise.
+    async fn check_expiry(&mut self) -> Result<(), End> {
+        let Some(member) = &mut self.member else { return Ok(()) };
+        let expiry = self.app.ops.session_expiry(member.caller.session_id).await;
+        let left = match expiry {
+            Ok(Some(at)) => at.0 - Timestamp::now().0,
+            Ok(None) => 0,
+            // The database can't be asked; the session has not been seen to end.
+            Err(_) => 10_000,
+        };
+        if left <= 0 {
+            return Err(End::Close(Close::Authentication));
+        }
+        // A day at most, so that no clock is asked for what it can't represent.
+        member.expires = Instant::now() + Duration::from_millis(left.unsigned_abs().min(86_400_000));
+        Ok(())
     }
 
     async fn carry(&mut self, request: Request, id: Option<Value>) -> Result<(), End> {
@@ -182,7 +204,7 @@ impl Driver {
                 ops.mark_read(&actor, channel, message).await.map(|()| json(&Empty {}))
             }
             Request::Subscribe(subscribe) => {
-                self.follow(subscribe.channel_ids).await.map(|()| json(&Empty {}))
+                self.follow(subscribe.channel_ids, false).await.map(|seq| json(&Place { seq }))
             }
         };
         match done {
@@ -191,45 +213,40 @@ impl Driver {
         }
     }
 
-    async fn follow(&mut self, channels: Vec<i64>) -> Result<(), ops::Error> {
-        const MOST: usize = 100;
+    /// Follows public channels; from which place of the journal on that holds.
+    async fn follow(&mut self, channels: Vec<i64>, lenient: bool) -> Result<i64, ops::Error> {
         let Some(member) = &mut self.member else { return Err(ops::Error::unauthenticated()) };
-        let wanted: Vec<ChannelId> = channels.into_iter().map(ChannelId).collect();
+        let asked = channels.into_iter().map(ChannelId).collect();
+        let asked = self.app.ops.followable(&member.caller.actor, asked, lenient).await?;
         let mut follows = member.follows.clone();
-        // What is followed already is asked for again: the channel may have been private for a while.
-        follows.extend(wanted.iter().filter(|channel| !member.follows.contains(channel)));
-        if follows.len() > MOST {
-            let message = format!("a connection can follow {MOST} channels");
-            return Err(ops::Error::invalid("channel_ids", "length", message));
+        follows.extend(asked.iter().filter(|channel| !member.follows.contains(channel)));
+        if follows.len() > ops::MAX_FOLLOWED {
+            return Err(ops::too_many_followed());
         }
-        let channels = self.app.ops.followable(&member.caller.actor, wanted).await?;
-        self.app.hub.follow(member.hub.id, channels).await;
+        let seq = self.app.hub.follow(member.hub.id, asked).await?;
         member.follows = follows;
-        Ok(())
+        Ok(seq)
     }
 
     /// Replays what the client has missed, or says that it has to start afresh.
     async fn resume(&mut self, resume: Resume, id: Option<Value>) -> Result<(), End> {
-        if let Err(error) = self.follow(resume.subscribe).await {
-            return self.refuse(id.as_ref(), error).await;
-        }
+        // What the client followed before it went away may be gone or private by now.
+        let here = match self.follow(resume.subscribe, true).await {
+            Ok(seq) => seq,
+            Err(error) => return self.refuse(id.as_ref(), error).await,
+        };
         let Some(member) = &self.member else { return Err(End::Close(Close::Authentication)) };
         let viewer = Viewer { user_id: member.caller.user_id, subscribed: member.follows.clone() };
-        let here = member.hub.seq;
-        #[derive(Serialize)]
-        struct Place {
-            seq: i64,
-        }
-        let store = self.app.ops.store().clone();
         let going_away = |_| End::Close(Close::GoingAway);
-        let mut conn = store.read().await.map_err(going_away)?;
-        let floor = conn.journal_floor().await.map_err(going_away)?;
-        let Some((mut from, until)) = self.session.resume(resume.seq, floor.0) else {
+        let floor = self.app.ops.journal_floor().await.map_err(going_away)?;
+        let Some((mut from, until)) = self.session.resume(resume.seq, floor.0, here) else {
             return self.text(reply("resync", id.as_ref(), Place { seq: here })).await;
         };
         while from < until {
-            let entries =
-                conn.journal_for(&viewer, Seq(from), Seq(until), REPLAY).await.map_err(going_away)?;
+            let page = self.app.ops.replay(&viewer, Seq(from), Seq(until)).await.map_err(going_away)?;
+            let Replay::Page(entries) = page else {
+                return self.text(reply("resync", id.as_ref(), Place { seq: here })).await;
+            };
             let Some(last) = entries.last() else { break };
             from = last.seq.0;
             for entry in &entries {
@@ -239,13 +256,12 @@ impl Driver {
                 }
             }
             self.flush().await?;
+            let told_to_end = self.member.as_ref().and_then(|member| *member.hub.closed.borrow());
+            if let Some(why) = told_to_end {
+                return Err(End::Close(why));
+            }
         }
-        drop(conn);
-        // What was pruned while this was replayed may have been missed.
-        let floor = store.read().await.map_err(going_away)?.journal_floor().await.map_err(going_away)?;
-        if floor.0 > resume.seq {
-            return self.text(reply("resync", id.as_ref(), Place { seq: here })).await;
-        }
+        self.session.resumed(Instant::now(), until);
         self.text(reply("resumed", id.as_ref(), Place { seq: until })).await
     }
 
@@ -297,6 +313,12 @@ impl Driver {
 
 #[derive(Serialize)]
 struct Empty {}
+
+/// A place in the journal.
+#[derive(Serialize)]
+struct Place {
+    seq: i64,
+}
 
 fn json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)

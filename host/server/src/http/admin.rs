@@ -4,13 +4,13 @@ use axum::{
     extract::{Request, State},
     response::IntoResponse,
 };
-use http::{StatusCode, header};
+use http::StatusCode;
 use patchbay_core::Timestamp;
 use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
 
 use super::{
     Failure,
-    extract::{As, Id, Json, body},
+    extract::{As, Id, Json, body, media_type},
 };
 use crate::{
     app::App,
@@ -73,10 +73,7 @@ pub(super) async fn put_plugin(
     Id(name): Id<String>,
     request: Request,
 ) -> Answer<impl IntoResponse> {
-    let is_wasm = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/wasm"));
+    let is_wasm = media_type(request.headers()).is_some_and(|kind| kind == "application/wasm");
     if !is_wasm {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -20,7 +20,7 @@ use super::Failure;
 use crate::{app::App, auth};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A plugin's problem document longer than this is passed on without a request id.
+/// A plugin's problem document longer than this is a failure of the plugin.
 const MAX_PROBLEM: usize = 64 * 1024;
 
 /// Puts the layers around the routes.
@@ -45,6 +45,7 @@ pub(super) fn layers(router: Router, app: &App) -> Router {
             header::ACCEPT,
             header::RANGE,
             HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-requested-with"),
         ])
         .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG]);
     // A request passes the last layer first. The trailing slash has to go before routes are matched, so the
@@ -121,7 +122,9 @@ async fn finish(mut response: Response, id: &str) -> Response {
     // A plugin's own problem document: it can't know the id.
     let (parts, body) = response.into_parts();
     let Ok(bytes) = to_bytes(body, MAX_PROBLEM).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        let failure = Failure::new(StatusCode::BAD_GATEWAY, "plugin_invalid_response", "The plugin failed.");
+        let document = serde_json::to_vec(&failure.document(id)).unwrap_or_default();
+        return with_problem_body(StatusCode::BAD_GATEWAY.into_response(), document);
     };
     let document = match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes) {
         Ok(mut document) => {

@@ -46,7 +46,8 @@ pub async fn body(request: Request, app: &App) -> Result<Bytes, Failure> {
     })
 }
 
-fn media_type(headers: &HeaderMap) -> Option<String> {
+/// The body's media type, in lower case and without parameters.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
@@ -64,6 +65,11 @@ pub fn is_form(headers: &HeaderMap) -> bool {
 
 /// Reads JSON; says where it stops being JSON, or which field is wrong.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // Every body is an object; an array would otherwise be taken for one, field by field.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
+        return Err(Failure::field("body", "invalid_type", "must be an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -261,6 +267,9 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_malformed() {
+        for text in [r#"["a"]"#, "null", "1"] {
+            assert_eq!(fault(text), (422, "validation_failed".into(), "body invalid_type".into()), "{text}");
+        }
         for text in ["", "{", r#"{"name":"a"} x"#, "\u{1}", r#"{"name":}"#] {
             let (status, code, _) = fault(text);
             assert_eq!((status, code.as_str()), (400, "malformed_json"), "{text}");

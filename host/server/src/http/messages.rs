@@ -76,12 +76,7 @@ pub(super) async fn post(
     };
     let posted = app.ops.post_message(&actor, ChannelId(id), new).await?;
     let status = if posted.created { StatusCode::CREATED } else { StatusCode::OK };
-    // A new message has nothing that a plugin could have added.
-    let message = if posted.created {
-        Message { extensions: Some(BTreeMap::new()), ..Message::from(&posted.message) }
-    } else {
-        one(&app, &actor, posted.message).await?
-    };
+    let message = one(&app, &actor, posted.message).await?;
     Ok((status, axum::Json(message)))
 }
 

@@ -21,7 +21,9 @@ const WITHHELD: [header::HeaderName; 3] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
 pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result<Response, Failure> {
-    let call = match app.plugins.route(request.method(), request.uri().path()) {
+    // As for the host's own routes: HEAD is GET, and the server leaves the body out.
+    let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() }.clone();
+    let call = match app.plugins.route(&method, request.uri().path()) {
         Routed::Call(call) => call,
         Routed::MethodNotAllowed(methods) => return Ok(method_not_allowed(&methods)),
         Routed::NotFound => {
@@ -30,7 +32,7 @@ pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result
     };
     let caller = caller(&app, call.auth, request.headers()).await?;
     let request = HttpRequest {
-        method: request.method().clone(),
+        method,
         path: request.uri().path().to_owned(),
         query: form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
             .map(|(name, value)| (name.into_owned(), value.into_owned()))

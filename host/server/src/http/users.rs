@@ -20,7 +20,12 @@ type Answer<T> = Result<axum::Json<T>, Failure>;
 pub(super) fn user_for(app: &App, viewer: &Actor, user: &CoreUser) -> User {
     let is_self = viewer.user_id() == Some(user.id);
     let status = if is_self || app.online.contains(user.id) { user.status } else { Status::Offline };
-    User::seen(user, status, is_self || viewer.is_superuser())
+    let mut seen = User::seen(user, status, is_self || viewer.is_superuser());
+    if !is_self && user.status == Status::Offline {
+        // Who chose to be invisible is not given away by the time.
+        seen.last_seen = Some(None);
+    }
+    seen
 }
 
 #[derive(Deserialize)]

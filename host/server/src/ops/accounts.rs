@@ -24,24 +24,24 @@ pub struct Registration {
 }
 
 impl Ops {
-    /// Makes an account. The first one of a deployment is superuser if it comes from loopback without a proxy
-    /// between, or with the bootstrap token.
+    /// Makes an account. While a deployment has no superuser, one that comes from loopback without a proxy
+    /// between, or with the bootstrap token, becomes it.
     ///
     /// # Errors
     /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`; [`Error::Forbidden`]
     /// if registration is closed or the bootstrap token is wrong.
     pub async fn register(&self, new: Registration, from: ClientAddress) -> Result<User> {
         check_registration(&new)?;
-        let has_users = self.0.store.read().await?.has_users().await?;
-        if has_users && self.0.auth.registration == config::Registration::Closed {
-            return Err(Error::Forbidden("registration is closed".into()));
-        }
         let has_token = match (&new.bootstrap_token, self.bootstrap_token()) {
             (None, _) => false,
             (Some(given), Some(expected)) if *given == expected => true,
             (Some(_), _) => return Err(Error::Forbidden("the bootstrap token is wrong or used up".into())),
         };
         let trusted = has_token || (from.ip.to_canonical().is_loopback() && !from.forwarded);
+        let is_closed = self.0.auth.registration == config::Registration::Closed;
+        // Asked before the costly hash, and again in the transaction.
+        let has_superuser = self.0.store.read().await?.has_superuser().await?;
+        admit(is_closed, trusted, has_superuser)?;
         let hashed = self.0.passwords.hash(new.password).await?;
         let row = NewUser {
             username: new.username,
@@ -57,8 +57,9 @@ impl Ops {
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
                     let now = Timestamp::now();
-                    // Asked again here: of two first accounts at once only one can be the first.
-                    let is_superuser = trusted && !tx.has_users().await?;
+                    let has_superuser = tx.has_superuser().await?;
+                    admit(is_closed, trusted, has_superuser)?;
+                    let is_superuser = trusted && !has_superuser;
                     let id = tx.insert_user(&NewUser { is_superuser, ..row }, now).await.map_err(taken)?;
                     let user = tx.user(id).await?.ok_or(Error::Internal("a new user is gone".into()))?;
                     emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now);
@@ -66,7 +67,9 @@ impl Ops {
                 })
             })
             .await?;
-        if let Ok(mut token) = self.0.bootstrap.lock() {
+        if user.is_superuser
+            && let Ok(mut token) = self.0.bootstrap.lock()
+        {
             *token = None;
         }
         Ok(user)
@@ -78,14 +81,26 @@ impl Ops {
     /// [`Error::Unauthenticated`] with `invalid_credentials`, after the same time whether or not the user
     /// exists.
     pub async fn login(&self, login: &str, password: String, device: Device) -> Result<LoggedIn> {
-        const WRONG: Error = Error::Unauthenticated("invalid_credentials", "username or password is wrong");
         let secret = self.0.store.read().await?.secret_by_login(login).await?;
         let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
         let matches = self.0.passwords.verify(password, hashed).await?;
-        let secret = secret.filter(|s| matches && s.is_active).ok_or(WRONG)?;
-        let user = self.0.store.read().await?.user(secret.id).await?.ok_or(WRONG)?;
-        self.start_session(user, device).await
+        let secret = secret.filter(|s| matches && s.is_active).ok_or_else(wrong_credentials)?;
+        let user = self.0.store.read().await?.user(secret.id).await?.ok_or_else(wrong_credentials)?;
+        self.start_session(user, secret.hashed_password, device).await
     }
+}
+
+/// Whatever was wrong with a login.
+pub(super) fn wrong_credentials() -> Error {
+    Error::Unauthenticated("invalid_credentials", "username or password is wrong")
+}
+
+/// A deployment that is closed still needs its first superuser.
+fn admit(is_closed: bool, trusted: bool, has_superuser: bool) -> Result<()> {
+    if is_closed && (has_superuser || !trusted) {
+        return Err(Error::Forbidden("registration is closed".into()));
+    }
+    Ok(())
 }
 
 fn check_registration(new: &Registration) -> Result<()> {

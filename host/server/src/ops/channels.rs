@@ -158,9 +158,9 @@ impl Ops {
 /// Checks a new channel and brings it into the form that is kept.
 fn check_new(mut new: NewChannel, maker: UserId) -> Result<NewChannel> {
     let mut faults = Faults::default();
-    new.member_ids.retain(|id| *id != maker);
-    new.member_ids.sort_unstable();
-    new.member_ids.dedup();
+    if new.is_direct_message && new.member_ids.iter().all(|id| *id == maker) {
+        faults.push("member_ids", "missing", "a direct message needs somebody else");
+    }
     match &new.name {
         Some(name) if !(new.is_direct_message && name.is_empty()) => {
             faults.check("name", text::check_text(name, 1, text::MAX_CHANNEL_NAME_CHARS));
@@ -174,12 +174,7 @@ fn check_new(mut new: NewChannel, maker: UserId) -> Result<NewChannel> {
     if new.member_ids.len() > MAX_FIRST_MEMBERS {
         faults.push("member_ids", "length", format!("may have at most {MAX_FIRST_MEMBERS} items"));
     }
-    if new.is_direct_message {
-        new.is_public = false;
-        if new.member_ids.is_empty() {
-            faults.push("member_ids", "missing", "a direct message needs somebody else");
-        }
-    }
+    new.is_public &= !new.is_direct_message;
     faults.into_result()?;
     Ok(new)
 }
@@ -193,7 +188,12 @@ async fn create(tx: &mut Tx, actor: &Actor, maker: UserId, new: NewChannel) -> R
         }
     }
     faults.into_result()?;
-    let dm_key = new.is_direct_message.then(|| direct_message_key(maker, &new.member_ids));
+    // Each once, and the maker is one anyway.
+    let mut others = new.member_ids;
+    others.retain(|id| *id != maker);
+    others.sort_unstable();
+    others.dedup();
+    let dm_key = new.is_direct_message.then(|| direct_message_key(maker, &others));
     if let Some(key) = &dm_key
         && let Some(id) = tx.direct_message(key).await?
     {
@@ -213,7 +213,7 @@ async fn create(tx: &mut Tx, actor: &Actor, maker: UserId, new: NewChannel) -> R
     // In a direct message everyone is equal.
     let makers_role = if new.is_direct_message { Role::Member } else { Role::Owner };
     let mut members = vec![(maker, makers_role)];
-    members.extend(new.member_ids.iter().map(|id| (*id, Role::Member)));
+    members.extend(others.iter().map(|id| (*id, Role::Member)));
     tx.insert_members(channel.id, &members, now).await?;
     emit(tx, actor, &Event::ChannelCreated(channel.clone()), now);
     for (user, _) in members {

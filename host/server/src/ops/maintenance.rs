@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use patchbay_core::{Timestamp, UserId};
 
-use super::{Error, Ops, Result};
+use super::{Error, Ops, Result, messages::KEY_LIFE};
 
 /// Rows of one step.
 const STEP: i64 = 500;
 /// Pause between rounds.
 const PAUSE: Duration = Duration::from_secs(60);
-/// For how long idempotency keys are kept.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
-
 impl Ops {
     /// Does the rounds until the task is dropped.
     pub async fn keep_tidy(self) {
@@ -31,14 +28,19 @@ impl Ops {
     pub async fn tidy(&self) -> Result<()> {
         let now = Timestamp::now();
         let store = &self.0.store;
-        store
-            .write::<_, Error, _>(move |tx| {
-                Box::pin(async move {
-                    tx.forget_keys(now.minus(KEY_LIFE)).await?;
-                    Ok(tx.delete_expired_sessions(now).await?)
+        loop {
+            let gone = store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move {
+                        let keys = tx.forget_keys(now.minus(KEY_LIFE), STEP).await?;
+                        Ok(keys.max(tx.delete_expired_sessions(now, STEP).await?))
+                    })
                 })
-            })
-            .await?;
+                .await?;
+            if gone < STEP.unsigned_abs() {
+                break;
+            }
+        }
         self.tidy_files().await?;
         let (before, keep) = (now.minus(self.0.journal.retention), self.0.journal.max_events);
         loop {

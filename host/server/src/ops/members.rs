@@ -60,6 +60,9 @@ impl Ops {
                         ));
                     }
                     let now = Timestamp::now();
+                    // Whoever enters a channel that everybody has left has to be able to manage it.
+                    let is_empty = tx.count_owners_and_members(channel).await?.1 == 0;
+                    let role = if is_empty { Role::Owner } else { role };
                     tx.insert_members(channel, &[(user, role)], now).await?;
                     let member = found(tx, channel, user).await?;
                     emit(tx, &actor, &Event::MemberAdded(member.clone()), now);
@@ -91,7 +94,9 @@ impl Ops {
                     if old.role == role {
                         return Ok(old);
                     }
-                    keep_an_owner(tx, &old).await?;
+                    if tx.count_owners_and_members(channel).await?.0 == 1 && old.role == Role::Owner {
+                        return Err(last_owner());
+                    }
                     tx.set_role(channel, user, role).await?;
                     let member = Member { role, ..old };
                     emit(tx, &actor, &Event::MemberUpdated(member.clone()), Timestamp::now());
@@ -117,8 +122,14 @@ impl Ops {
                     entered.demand(if leaves { Action::Leave } else { Action::Remove(member.role) })?;
                     keep_an_owner(tx, &member).await?;
                     tx.delete_member(channel, user).await?;
+                    let now = Timestamp::now();
                     let event = Event::MemberRemoved { channel_id: channel, user_id: user };
-                    emit(tx, &actor, &event, Timestamp::now());
+                    emit(tx, &actor, &event, now);
+                    if !entered.channel.is_public && tx.count_owners_and_members(channel).await?.1 == 0 {
+                        // Nobody could ever read it again.
+                        tx.delete_channel(channel, now).await?;
+                        emit(tx, &actor, &Event::ChannelDeleted(entered.channel), now);
+                    }
                     Ok(())
                 })
             })
@@ -162,18 +173,6 @@ impl Ops {
         self.0.bus.send_lossy(Signal::Typing { channel_id: channel, user_id });
         Ok(())
     }
-
-    /// Those of these channels that the actor may follow without being a member: public ones.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for any that the actor can't read.
-    pub async fn followable(&self, actor: &Actor, channels: Vec<ChannelId>) -> Result<Vec<ChannelId>> {
-        let mut conn = self.0.store.read().await?;
-        for id in &channels {
-            enter(&mut conn, actor, *id).await?;
-        }
-        Ok(channels)
-    }
 }
 
 async fn found(tx: &mut Tx, channel: ChannelId, user: UserId) -> Result<Member> {
@@ -186,8 +185,9 @@ async fn keep_an_owner(tx: &mut Tx, leaving: &Member) -> Result<()> {
         return Ok(());
     }
     let (owners, members) = tx.count_owners_and_members(leaving.channel_id).await?;
-    if owners == 1 && members > 1 {
-        return Err(Error::Conflict("last_owner", "make somebody else owner first".into()));
-    }
-    Ok(())
+    if owners == 1 && members > 1 { Err(last_owner()) } else { Ok(()) }
+}
+
+fn last_owner() -> Error {
+    Error::Conflict("last_owner", "make somebody else owner first".into())
 }

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// For how long a repeated key finds the original.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Most characters of an idempotency key.
 const MAX_KEY_CHARS: usize = 255;
 /// Most files of one message.

@@ -17,6 +17,7 @@ mod messages;
 mod pins;
 pub mod plugins;
 mod reactions;
+mod replay;
 mod sessions;
 mod users;
 
@@ -42,6 +43,7 @@ pub use accounts::Registration;
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Error, Result, Thing};
 pub use messages::NewPost;
+pub use replay::{MAX_FOLLOWED, Replay, too_many_followed};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 
@@ -61,7 +63,7 @@ struct Inner {
     sessions: SessionCache,
     auth: config::Auth,
     journal: config::Journal,
-    /// Makes the first account superuser from anywhere; none once there is an account.
+    /// Makes an account superuser from anywhere; none once there is a superuser.
     bootstrap: Mutex<Option<String>>,
 }
 
@@ -82,8 +84,11 @@ impl Ops {
                 .await?;
             keys.push(key);
         }
-        let bootstrap =
-            if store.read().await?.has_users().await? { None } else { Some(crate::auth::random_text(18)?) };
+        let bootstrap = if store.read().await?.has_superuser().await? {
+            None
+        } else {
+            Some(crate::auth::random_text(18)?)
+        };
         let tokens = AccessTokens::new(&keys, config.auth.access_ttl)
             .map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
@@ -99,7 +104,7 @@ impl Ops {
         })))
     }
 
-    /// What makes the first account superuser from anywhere, while there is no account.
+    /// What makes an account superuser from anywhere, while there is no superuser.
     pub fn bootstrap_token(&self) -> Option<String> {
         self.0.bootstrap.lock().ok()?.clone()
     }

@@ -72,15 +72,18 @@ struct Known {
 /// Sessions known at once; beyond this the cache starts anew. About 100 bytes each.
 const MAX_KNOWN: usize = 100_000;
 
+/// Refresh tokens of a session that are kept, so that the use of an old one is known for what it is.
+const KEPT_TOKENS: i64 = 100;
+
 impl SessionCache {
     fn with<T>(&self, act: impl FnOnce(&mut Cached) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn forget(&self, matches: impl Fn(&Caller) -> bool) {
+    fn forget(&self, id: SessionId) {
         self.with(|cached| {
             cached.generation += 1;
-            cached.known.retain(|_, known| !matches(&known.caller));
+            cached.known.remove(&id);
         });
     }
 }
@@ -139,15 +142,13 @@ impl Ops {
         Ok(known)
     }
 
-    /// Whether a session has not ended.
-    pub async fn is_alive(&self, id: SessionId) -> bool {
-        if self.0.sessions.with(|cached| cached.known.contains_key(&id)) {
-            return true;
-        }
-        match self.0.store.read().await {
-            Ok(mut conn) => conn.session(id).await.is_ok_and(|session| session.is_some()),
-            Err(_) => false,
-        }
+    /// When a session ends if it isn't refreshed; none if it has ended.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub async fn session_expiry(&self, id: SessionId) -> Result<Option<Timestamp>> {
+        let session = self.0.store.read().await?.session(id).await?;
+        Ok(session.map(|session| session.expires_at))
     }
 
     /// The first use of a new pair makes the refresh token before it useless.
@@ -166,8 +167,13 @@ impl Ops {
         Ok(())
     }
 
-    /// Starts a session in the writer's transaction.
-    pub(super) async fn start_session(&self, user: User, device: Device) -> Result<LoggedIn> {
+    /// Starts a session for who has proved to know the password of this hash, if it still is the password.
+    pub(super) async fn start_session(
+        &self,
+        user: User,
+        proved: Option<String>,
+        device: Device,
+    ) -> Result<LoggedIn> {
         let (refresh_token, hash) = tokens::new_refresh_token()?;
         let now = Timestamp::now();
         let expires_at = now.plus(self.0.auth.session_ttl);
@@ -177,6 +183,10 @@ impl Ops {
             .store
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
+                    let secret = tx.secret_by_id(user_id).await?;
+                    if !secret.is_some_and(|s| s.is_active && s.hashed_password == proved) {
+                        return Err(super::accounts::wrong_credentials());
+                    }
                     let (agent, ip) = (device.user_agent.as_deref(), device.ip.as_deref());
                     Ok(tx.insert_session(user_id, &hash, agent, ip, now, expires_at).await?)
                 })
@@ -211,27 +221,31 @@ impl Ops {
         let (new_token, new_hash) = tokens::new_refresh_token()?;
         let now = Timestamp::now();
         let expires_at = now.plus(self.0.auth.session_ttl);
-        let refreshed = self
-            .0
-            .store
-            .write(move |tx| {
-                Box::pin(async move { refresh_in(tx, &presented, &new_hash, now, expires_at).await })
-            })
-            .await?;
-        match refreshed {
-            Refreshed::Pair { session, user, token_id } => {
-                // The cached end of the session is out of date.
-                self.0.sessions.forget(|caller| caller.session_id == session);
-                self.logged_in(*user, session, token_id, new_token)
+        let this = self.clone();
+        detached(async move {
+            let refreshed = this
+                .0
+                .store
+                .write(move |tx| {
+                    Box::pin(async move { refresh_in(tx, &presented, &new_hash, now, expires_at).await })
+                })
+                .await?;
+            match refreshed {
+                Refreshed::Pair { session, user, token_id } => {
+                    // The cached end of the session is out of date.
+                    this.0.sessions.forget(session);
+                    this.logged_in(*user, session, token_id, new_token)
+                }
+                Refreshed::Reused(session) => {
+                    this.after_session_end(session).await;
+                    Err(Error::Unauthenticated(
+                        "refresh_token_reused",
+                        "this refresh token was replaced; the session has been ended",
+                    ))
+                }
             }
-            Refreshed::Reused(session) => {
-                self.after_session_end(session).await;
-                Err(Error::Unauthenticated(
-                    "refresh_token_reused",
-                    "this refresh token was replaced; the session has been ended",
-                ))
-            }
-        }
+        })
+        .await
     }
 
     /// Ends the caller's session: its tokens and sockets stop at once.
@@ -251,38 +265,28 @@ impl Ops {
     /// # Errors
     /// [`Error::NotFound`] if it isn't one of them.
     pub async fn end_session(&self, caller: &Caller, id: SessionId) -> Result<()> {
-        let user_id = caller.user_id;
-        self.0
-            .store
-            .write::<_, Error, _>(move |tx| {
-                Box::pin(async move {
-                    let session = tx.session(id).await?.filter(|s| s.user_id == user_id);
-                    session.ok_or(Error::NotFound(Thing::Session))?;
-                    tx.delete_session(id).await?;
-                    Ok(())
+        let (this, user_id) = (self.clone(), caller.user_id);
+        detached(async move {
+            this.0
+                .store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move {
+                        let session = tx.session(id).await?.filter(|s| s.user_id == user_id);
+                        session.ok_or(Error::NotFound(Thing::Session))?;
+                        tx.delete_session(id).await?;
+                        Ok(())
+                    })
                 })
-            })
-            .await?;
-        self.after_session_end(id).await;
-        Ok(())
+                .await?;
+            this.after_session_end(id).await;
+            Ok(())
+        })
+        .await
     }
 
-    /// Ends the caller's other sessions, as after a change of password.
-    pub(super) async fn end_other_sessions(&self, caller: &Caller) -> Result<()> {
-        let sessions = self.0.store.read().await?.sessions_of(caller.user_id, Timestamp::now()).await?;
-        for session in sessions {
-            if session.id != caller.session_id {
-                match self.end_session(caller, session.id).await {
-                    Err(Error::NotFound(_)) | Ok(()) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn after_session_end(&self, id: SessionId) {
-        self.0.sessions.forget(|caller| caller.session_id == id);
+    /// What the commit that ends a session must be followed by.
+    pub(super) async fn after_session_end(&self, id: SessionId) {
+        self.0.sessions.forget(id);
         self.0.bus.send(Signal::SessionEnded(id)).await;
     }
 
@@ -293,6 +297,13 @@ impl Ops {
     pub async fn sessions(&self, caller: &Caller) -> Result<Vec<SessionRow>> {
         Ok(self.0.store.read().await?.sessions_of(caller.user_id, Timestamp::now()).await?)
     }
+}
+
+/// Carries out what must not be left half done when the client hangs up: a commit and what has to follow it.
+pub(super) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.map_err(|error| Error::Internal(format!("an operation failed: {error}")))?
 }
 
 /// The authority of a user.
@@ -320,6 +331,7 @@ async fn refresh_in(
         // or a second tab refreshed) only gets a further successor.
         tx.set_current_token(session.id, token.id, now, expires_at).await?;
         let token_id = tx.insert_refresh_token(session.id, Some(token.id), new_hash, now).await?;
+        tx.prune_refresh_tokens(session.id, KEPT_TOKENS).await?;
         return Ok(Refreshed::Pair { session: session.id, user: Box::new(user), token_id });
     }
     // Whoever holds this token is not the one who holds its successor.

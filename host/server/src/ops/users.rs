@@ -1,10 +1,11 @@
 //! Profiles.
 
-use patchbay_core::{Actor, Event, Status, Timestamp, User, UserId, text};
+use patchbay_core::{Actor, Event, SessionId, Status, Timestamp, User, UserId, text};
+use patchbay_store::Tx;
 
 use super::{
     Caller, Error, Ops, PageOf, PageRequest, Result, Thing, access::user_of, accounts::taken, error::Faults,
-    journal::emit,
+    journal::emit, sessions::detached,
 };
 
 /// What to change of one's own account; absent parts stay.
@@ -56,35 +57,19 @@ impl Ops {
             Some((current, new)) => Some(self.new_password(caller, current, new).await?),
             None => None,
         };
-        let changes_password = hashed.is_some();
-        let (actor, id) = (caller.actor.clone(), caller.user_id);
-        let user = self
-            .0
-            .store
-            .write::<_, Error, _>(move |tx| {
-                Box::pin(async move {
-                    let now = Timestamp::now();
-                    let old = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
-                    let mut user = old.clone();
-                    user.username = changes.username.unwrap_or(user.username);
-                    user.email = changes.email.unwrap_or(user.email);
-                    user.full_name = changes.full_name.unwrap_or(user.full_name);
-                    if user != old {
-                        user.updated_at = now;
-                        tx.update_profile(&user, now).await.map_err(taken)?;
-                        emit(tx, &actor, &Event::UserUpdated(user.clone()), now);
-                    }
-                    if let Some(hashed) = hashed {
-                        tx.set_password(id, &hashed, now).await?;
-                    }
-                    Ok(user)
-                })
-            })
-            .await?;
-        if changes_password {
-            self.end_other_sessions(caller).await?;
-        }
-        Ok(user)
+        let (this, caller) = (self.clone(), caller.clone());
+        detached(async move {
+            let (user, ended) = this
+                .0
+                .store
+                .write(move |tx| Box::pin(async move { update_me(tx, &caller, changes, hashed).await }))
+                .await?;
+            for session in ended {
+                this.after_session_end(session).await;
+            }
+            Ok(user)
+        })
+        .await
     }
 
     async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
@@ -103,6 +88,31 @@ impl Ops {
         let id = user_of(actor)?;
         self.0.store.write(move |tx| Box::pin(async move { Ok(tx.set_status(id, status).await?) })).await
     }
+}
+
+/// The changed user, and the sessions that ended with the old password.
+async fn update_me(
+    tx: &mut Tx,
+    caller: &Caller,
+    changes: ProfileChanges,
+    hashed: Option<String>,
+) -> Result<(User, Vec<SessionId>)> {
+    let (id, now) = (caller.user_id, Timestamp::now());
+    let old = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
+    let mut user = old.clone();
+    user.username = changes.username.unwrap_or(user.username);
+    user.email = changes.email.unwrap_or(user.email);
+    user.full_name = changes.full_name.unwrap_or(user.full_name);
+    if user != old {
+        user.updated_at = now;
+        tx.update_profile(&user, now).await.map_err(taken)?;
+        emit(tx, &caller.actor, &Event::UserUpdated(user.clone()), now);
+    }
+    let Some(hashed) = hashed else { return Ok((user, Vec::new())) };
+    user.updated_at = now;
+    tx.set_password(id, &hashed, now).await?;
+    let ended = tx.delete_other_sessions(id, caller.session_id).await?;
+    Ok((user, ended))
 }
 
 fn check_changes(changes: &ProfileChanges) -> Result<()> {

@@ -16,7 +16,7 @@ use patchbay_core::{Actor, MessageId, Timestamp, UserId};
 use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
 use patchbay_store::{PluginRow, PluginVersionRow};
 
-use super::{Error, Ops, Result, Thing, access::demand_superuser};
+use super::{Error, Ops, Result, Thing, access::demand_superuser, error::Faults, sessions::detached};
 use crate::config;
 use grants::{grants_of, missing, routes_beyond_prefix, set_grants, shape};
 
@@ -170,6 +170,7 @@ impl Deployment {
                 return Err(managed(name, key));
             }
         }
+        check_changes(&changes, &self.0.native_paths)?;
         let mut row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
         apply(&mut row, &changes)?;
         let grants = grants_of(&row)?;
@@ -200,7 +201,7 @@ impl Deployment {
         by: Option<UserId>,
     ) -> Result<()> {
         let this = self.clone();
-        let switching = tokio::spawn(async move {
+        detached(async move {
             let _turn = turn;
             let runtime = &this.0.runtime;
             let name = row.name.clone();
@@ -219,8 +220,8 @@ impl Deployment {
             }
             this.set_failure(&name, None);
             Ok(())
-        });
-        switching.await.map_err(|error| Error::Internal(format!("the switch failed: {error}")))?
+        })
+        .await
     }
 
     /// Checks what needs no compiler: the manifest, its name, routes that are the host's own.
@@ -355,6 +356,24 @@ fn managed(name: &str, key: &str) -> Error {
         "managed_by_settings",
         format!("plugins.{name}.{key} is set in the settings; change it there"),
     )
+}
+
+/// A grant of what doesn't exist would be a typing error now and a surprise later.
+fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
+    let mut faults = Faults::default();
+    for (at, grant) in changes.grants.iter().flatten().enumerate() {
+        if !patchbay_runtime::capabilities::names().any(|name| name == grant) {
+            let known = patchbay_runtime::capabilities::names().collect::<Vec<_>>().join(", ");
+            faults.push(&format!("grants[{at}]"), "unknown", format!("is not one of {known}"));
+        }
+    }
+    for (at, route) in changes.routes.iter().flatten().enumerate() {
+        if !route.starts_with("/api/") || native_paths.iter().any(|native| shape(native) == shape(route)) {
+            let why = "must be a path below /api/ that is not the host's own";
+            faults.push(&format!("routes[{at}]"), "not_grantable", why);
+        }
+    }
+    faults.into_result()
 }
 
 fn new_row(name: &str, active_digest: Option<String>, grants: &Grants) -> PluginRow {

@@ -8,7 +8,7 @@ use patchbay_runtime::{Grants, Inspection, Runtime};
 use patchbay_store::PluginRow;
 
 use super::{
-    Deployment, Error, PluginChanges, Result, Thing, apply, current,
+    Deployment, Error, PluginChanges, Result, Thing, apply, check_changes, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
     new_row, refused,
 };
@@ -96,6 +96,7 @@ impl Deployment {
             grants: declared.grants.clone(),
             routes: declared.routes.clone(),
         };
+        check_changes(&changes, &self.0.native_paths)?;
         apply(&mut row, &changes)?;
         self.persist(row, version, None).await
     }
