@@ -44,7 +44,7 @@ mod tests {
     fn urls() {
         let sqlite = |path: &str| Ok(DatabaseUrl(Location::Sqlite(path.into())));
         assert_eq!(DatabaseUrl::parse("sqlite:a.db"), sqlite("a.db"));
-        assert_eq!(DatabaseUrl::parse("sqlite:///a.db"), sqlite("a.db"));
+        assert_eq!(DatabaseUrl::parse("sqlite:///a.db"), sqlite("/a.db"));
         for text in ["postgres://u:secret@h:5432/d", "postgresql://h/d", "postgres:///d?host=/run/postgresql"]
         {
             assert_eq!(DatabaseUrl::parse(text), Ok(DatabaseUrl(Location::Postgres(text.into()))));
