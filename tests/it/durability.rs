@@ -39,7 +39,16 @@ async fn talk(
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_and_is_heard_once() {
-    let mut app = TestApp::start().await;
+    kill_and_look(TestApp::start().await).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_on_postgres_survives_and_is_heard_once() {
+    let Some(app) = TestApp::start_on_postgres().await else { return };
+    kill_and_look(app).await;
+}
+
+async fn kill_and_look(mut app: TestApp) {
     let root = app.user("root").await;
     let mut users = Vec::new();
     for n in 0..6 {

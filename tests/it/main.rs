@@ -9,5 +9,6 @@ mod gateway;
 mod guests;
 mod messages;
 mod plugins;
+mod postgres;
 mod store;
 mod story;

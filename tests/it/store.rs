@@ -7,6 +7,39 @@ use patchbay_store::{
     Location, NewChannel, NewEntry, NewMessage, NewUser, Page, Store, StoreError, Tx, Viewer,
 };
 
+/// A migration of the future.
+macro_rules! newer {
+    ($checksum:literal) => {
+        concat!(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'what nobody has thought of', TRUE, ",
+            $checksum,
+            ", 0)"
+        )
+    };
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    let location = file(dir.path());
+    open(&location).await.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("test.db"));
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql(newer!("x'00'")).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    assert!(matches!(Store::open(&location).await, Err(StoreError::Newer(9999))));
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_postgres() {
+    let Some(database) = patchbay_tests::postgres::database().await else { return };
+    let location = Location::postgres(&database.url).unwrap();
+    open(&location).await.close().await;
+    database.run(newer!("'\\x00'")).await;
+    assert!(matches!(Store::open(&location).await, Err(StoreError::Newer(9999))));
+}
+
 /// Runs each test of the contract on each database.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
@@ -15,7 +48,17 @@ macro_rules! contract {
                 #[tokio::test]
                 async fn $name() {
                     let dir = tempfile::tempdir().unwrap();
-                    let store = super::open(dir.path()).await;
+                    let store = super::open(&super::file(dir.path())).await;
+                    super::$name(store).await;
+                }
+            )*
+        }
+        mod postgres {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let Some(database) = patchbay_tests::postgres::database().await else { return };
+                    let store = super::open(&super::Location::Postgres(database.url.clone())).await;
                     super::$name(store).await;
                 }
             )*
@@ -27,8 +70,11 @@ contract!(
     names_are_unique_without_regard_to_case,
     an_operation_that_fails_leaves_nothing,
     one_failure_in_a_batch_does_not_touch_the_others,
+    a_failing_statement_in_a_batch_does_not_touch_the_others,
     a_panic_in_an_operation_does_not_stop_the_writer,
     a_caller_that_goes_away_does_not_cut_an_operation_in_half,
+    keys_are_scanned_by_their_bytes,
+    lists_may_be_empty,
     the_journal_is_dense_under_many_writers,
     a_reader_of_the_journal_never_skips,
     the_journal_shows_what_one_may_see_now,
@@ -39,11 +85,15 @@ contract!(
     pages_go_both_ways,
 );
 
-async fn open(directory: &std::path::Path) -> Store {
-    Store::open(&Location::Sqlite(directory.join("test.db"))).await.unwrap()
+pub(crate) fn file(directory: &std::path::Path) -> Location {
+    Location::Sqlite(directory.join("test.db"))
 }
 
-async fn write<T: Send + 'static>(
+pub(crate) async fn open(location: &Location) -> Store {
+    Store::open(location).await.unwrap()
+}
+
+pub(crate) async fn write<T: Send + 'static>(
     store: &Store,
     operation: impl for<'a> FnOnce(
         &'a mut Tx,
@@ -55,7 +105,7 @@ async fn write<T: Send + 'static>(
     store.write(operation).await
 }
 
-fn new_user(name: &str) -> NewUser {
+pub(crate) fn new_user(name: &str) -> NewUser {
     NewUser {
         username: name.to_owned(),
         email: format!("{name}@example.org"),
@@ -66,7 +116,7 @@ fn new_user(name: &str) -> NewUser {
     }
 }
 
-async fn user(store: &Store, name: &str) -> UserId {
+pub(crate) async fn user(store: &Store, name: &str) -> UserId {
     let new = new_user(name);
     write(store, move |tx| Box::pin(async move { tx.insert_user(&new, Timestamp::now()).await }))
         .await
@@ -112,7 +162,7 @@ async fn insert(
     tx.insert_message(&new, Timestamp::now()).await
 }
 
-fn entry(payload: impl Into<String>) -> NewEntry {
+pub(crate) fn entry(payload: impl Into<String>) -> NewEntry {
     NewEntry {
         kind: "test".into(),
         audience: Audience::Everyone,
@@ -177,6 +227,54 @@ async fn one_failure_in_a_batch_does_not_touch_the_others(store: Store) {
     let page = Page { before: None, after: None, limit: 1000 };
     assert_eq!(conn.users_matching("", &page).await.unwrap().len(), 133);
     assert_eq!(conn.journal_head().await.unwrap(), Seq(133), "a failed operation leaves no hole");
+}
+
+async fn a_failing_statement_in_a_batch_does_not_touch_the_others(store: Store) {
+    let store = Arc::new(store);
+    user(&store, "ann").await;
+    let tasks: Vec<_> = (0..300)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                write(&store, move |tx| {
+                    Box::pin(async move {
+                        tx.append(entry(format!("{{\"n\":{n}}}")));
+                        tx.insert_user(&new_user(&format!("user{n}")), Timestamp::now()).await?;
+                        let name = if n % 3 == 0 { "free" } else { "ann" };
+                        let taken = tx.insert_user(&new_user(name), Timestamp::now()).await;
+                        match n % 3 {
+                            // One of them gets the name that is free.
+                            0 | 1 => taken.map(|_| ()),
+                            // An operation that goes on after an error: SQLite lets it, PostgreSQL does not.
+                            _ => {
+                                assert!(taken.is_err());
+                                Ok(())
+                            }
+                        }
+                    })
+                })
+                .await
+            })
+        })
+        .collect();
+    let mut succeeded = Vec::new();
+    for (n, task) in tasks.into_iter().enumerate() {
+        match task.await.unwrap() {
+            Ok(()) => succeeded.push(n),
+            Err(StoreError::Unique(what)) => assert!(n % 3 != 2 && what.starts_with("users."), "{what}"),
+            Err(other) => assert!(n % 3 == 2 && matches!(other, StoreError::Database(_)), "{n}: {other}"),
+        }
+    }
+    assert_eq!(succeeded.iter().filter(|n| *n % 3 == 0).count(), 1);
+    assert_eq!(succeeded.iter().filter(|n| *n % 3 == 1).count(), 0);
+    let mut conn = store.read().await.unwrap();
+    for n in 0..300 {
+        let stored = conn.user_by_name(&format!("user{n}")).await.unwrap().is_some();
+        assert_eq!(stored, succeeded.contains(&n), "{n}");
+    }
+    let entries = conn.journal(Seq(0), 1000).await.unwrap();
+    assert_eq!(entries.len(), succeeded.len());
+    assert_eq!(entries.last().unwrap().seq, conn.journal_head().await.unwrap(), "the journal is dense");
 }
 
 async fn a_panic_in_an_operation_does_not_stop_the_writer(store: Store) {
@@ -400,6 +498,38 @@ async fn plugin_state_is_counted_and_goes_with_its_message(store: Store) {
     assert_eq!(conn.kv_bytes("poll").await.unwrap(), 5);
     let keys = conn.kv_scan("poll", "", None, 10).await.unwrap();
     assert_eq!(keys.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["b", "ä"]);
+}
+
+async fn keys_are_scanned_by_their_bytes(store: Store) {
+    write(&store, |tx| {
+        Box::pin(async move {
+            for key in ["b:1", "B:1", "b:ä", "b:Z", "b:a", "b-1", "b", "c", "b:\u{10ffff}"] {
+                tx.kv_put("poll", key, b"", None).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    let mut conn = store.read().await.unwrap();
+    let mut scan = async |prefix: &str, after: Option<&str>, limit| {
+        let found = conn.kv_scan("poll", prefix, after, limit).await.unwrap();
+        found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(scan("", None, 4).await, ["B:1", "b", "b-1", "b:1"]);
+    assert_eq!(scan("b:", None, 10).await, ["b:1", "b:Z", "b:a", "b:ä", "b:\u{10ffff}"]);
+    assert_eq!(scan("b:", Some("b:Z"), 2).await, ["b:a", "b:ä"]);
+    assert_eq!(scan("b", Some("b:ä"), 10).await, ["b:\u{10ffff}"]);
+}
+
+async fn lists_may_be_empty(store: Store) {
+    let ann = user(&store, "ann").await;
+    let mut conn = store.read().await.unwrap();
+    assert!(conn.existing_users(&[]).await.unwrap().is_empty());
+    assert!(conn.user_ids_by_name(&[]).await.unwrap().is_empty());
+    assert!(conn.reaction_counts(&[], Some(ann)).await.unwrap().is_empty());
+    assert!(conn.kv_get_many("poll", &[]).await.unwrap().is_empty());
+    write(&store, |tx| Box::pin(async move { tx.set_last_seen(&[], Timestamp::now()).await })).await.unwrap();
 }
 
 async fn deleted_channels_are_purged_piece_by_piece(store: Store) {

@@ -4,7 +4,16 @@ use patchbay_tests::{TestApp, component, json};
 
 #[tokio::test]
 async fn a_conversation_survives_a_swap_and_a_crash() {
-    let mut app = TestApp::start().await;
+    story(TestApp::start().await).await;
+}
+
+#[tokio::test]
+async fn a_conversation_on_postgres_survives_a_swap_and_a_crash() {
+    let Some(app) = TestApp::start_on_postgres().await else { return };
+    story(app).await;
+}
+
+async fn story(mut app: TestApp) {
     let ann = app.user("ann").await;
     let bob = app.user("bob").await;
     let channel = ann.channel("general", &[&bob]).await;

@@ -3,6 +3,7 @@
 //! A test that leaves an error in the server's log fails, unless it said that it expects one.
 
 mod client;
+pub mod postgres;
 mod server;
 mod socket;
 

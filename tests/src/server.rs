@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::User;
+use crate::{User, postgres};
 
 const START: Duration = Duration::from_secs(120);
 
@@ -24,12 +24,13 @@ pub struct TestApp {
     settings: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
     expected: Mutex<Vec<String>>,
+    database: Option<postgres::Database>,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
 }
 
 /// The directory of the build that this test belongs to.
-fn build_dir() -> PathBuf {
+pub(crate) fn build_dir() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.ancestors().find(|path| path.ends_with("deps")).unwrap().parent().unwrap().to_owned()
 }
@@ -63,14 +64,39 @@ impl TestApp {
         Self::start_with(&[]).await
     }
 
-    /// A server with these settings, `NAME=VALUE`.
+    /// A server with these settings, `NAME=VALUE`. Its database is a file; if `TEST_DATABASE=postgres` is set
+    /// for the tests, it is on PostgreSQL.
     pub async fn start_with(settings: &[&str]) -> Self {
+        #[allow(clippy::disallowed_methods)] // Tests have no settings of their own.
+        let on_postgres = std::env::var("TEST_DATABASE").is_ok_and(|name| name == "postgres");
+        let database = if on_postgres { postgres::database().await } else { None };
+        Self::launch(settings, database).await
+    }
+
+    async fn launch(settings: &[&str], database: Option<postgres::Database>) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let settings: Vec<String> =
+        let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
+        settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
         let log = Arc::default();
         let (child, url) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, expected: Mutex::default(), url }
+        Self { child, data, settings, log, expected: Mutex::default(), database, url }
+    }
+
+    /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
+    /// [`postgres::database`].
+    pub async fn start_on_postgres() -> Option<Self> {
+        Some(Self::start_on(postgres::database().await?).await)
+    }
+
+    /// A server with default settings on this database.
+    pub async fn start_on(database: postgres::Database) -> Self {
+        Self::launch(&[], Some(database)).await
+    }
+
+    /// The PostgreSQL database.
+    pub fn database(&self) -> &postgres::Database {
+        self.database.as_ref().expect("this server keeps its data in a file")
     }
 
     /// `kill -9`.

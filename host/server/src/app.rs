@@ -95,7 +95,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// Where the database is.
 fn database(config: &Config) -> Location {
     match &config.database.url {
-        Some(url) => Location::Sqlite(url.0.clone()),
+        Some(url) => url.0.clone(),
         None => Location::Sqlite(config.server.data_dir.join("patchbay.db")),
     }
 }

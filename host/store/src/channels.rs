@@ -1,11 +1,12 @@
 //! Channels, as such and as one user sees them.
 
 use patchbay_core::{Channel, ChannelForViewer, ChannelId, MessageId, Role, Timestamp, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
 use crate::{
     Conn, Page, StoreError,
-    conn::{escape_like, id_list, on},
+    conn::{escape_like, on},
+    query::Query,
 };
 
 /// A channel about to be made.
@@ -178,15 +179,17 @@ impl Conn {
         viewer: Option<UserId>,
         ids: &[ChannelId],
     ) -> Result<Vec<(ChannelId, bool)>, StoreError> {
-        let mut query = QueryBuilder::new(
-            "SELECT c.id, c.is_public FROM channels c WHERE c.deleted_at IS NULL AND c.id IN (",
-        );
-        query.push(id_list(ids.iter().map(|id| id.0)));
+        let mut query =
+            Query::new("SELECT c.id, c.is_public FROM channels c WHERE c.deleted_at IS NULL AND c.id IN (");
+        query.ids(ids.iter().map(|id| id.0));
         query.push(") AND (c.is_public OR EXISTS (SELECT 1 FROM channel_members m WHERE m.channel_id = c.id AND m.user_id = ");
-        query.push_bind(viewer.map(|id| id.0)).push("))");
-        let found =
-            on!(self, |c| query.build_query_as::<(i64, bool)>().persistent(false).fetch_all(c).await?);
-        Ok(found.into_iter().map(|(id, is_public)| (ChannelId(id), is_public)).collect())
+        query.bind(viewer.map(|id| id.0)).push("))");
+        Ok(self
+            .all::<(i64, bool)>(query)
+            .await?
+            .into_iter()
+            .map(|(id, is_public)| (ChannelId(id), is_public))
+            .collect())
     }
 
     /// One channel as `viewer` sees it, whether or not the viewer may.
@@ -195,11 +198,10 @@ impl Conn {
         id: ChannelId,
         viewer: Option<UserId>,
     ) -> Result<Option<ChannelForViewer>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT_VIEW);
-        query.push_bind(viewer.map(|id| id.0)).push(" WHERE c.deleted_at IS NULL AND c.id = ");
-        query.push_bind(id.0);
-        let row = on!(self, |c| query.build_query_as::<ViewRow>().fetch_optional(c).await?);
-        row.map(ChannelForViewer::try_from).transpose()
+        let mut query = Query::new(SELECT_VIEW);
+        query.bind(viewer.map(|id| id.0)).push(" WHERE c.deleted_at IS NULL AND c.id = ");
+        query.bind(id.0);
+        self.optional::<ViewRow>(query).await?.map(ChannelForViewer::try_from).transpose()
     }
 
     /// The channels that `viewer` can read (public ones and those one is a member of), by rising id, or by
@@ -210,16 +212,15 @@ impl Conn {
         matching: Option<&str>,
         page: &Page,
     ) -> Result<Vec<ChannelForViewer>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT_VIEW);
-        query.push_bind(viewer.0);
+        let mut query = Query::new(SELECT_VIEW);
+        query.bind(viewer.0);
         query.push(" WHERE c.deleted_at IS NULL AND (c.is_public OR me.user_id IS NOT NULL)");
         if let Some(text) = matching {
             let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-            query.push(" AND c.search_key LIKE ").push_bind(pattern).push(" ESCAPE '\\'");
+            query.push(" AND c.search_key LIKE ").bind(pattern).push(" ESCAPE '\\'");
         }
         page.push(&mut query, "c.id", false);
-        let rows = on!(self, |c| query.build_query_as::<ViewRow>().fetch_all(c).await?);
-        rows.into_iter().map(ChannelForViewer::try_from).collect()
+        self.all::<ViewRow>(query).await?.into_iter().map(ChannelForViewer::try_from).collect()
     }
 
     /// Replaces name, description and visibility.
@@ -238,6 +239,7 @@ impl Conn {
             .bind(search_key(&channel.name, channel.description.as_deref()))
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -250,6 +252,7 @@ impl Conn {
                 .bind(now.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
@@ -276,17 +279,14 @@ impl Conn {
             if messages.is_empty() {
                 continue;
             }
-            let list = id_list(messages.iter().copied());
-            let scrub = format!(
-                "UPDATE events SET payload = '{{}}' WHERE message_id IN ({list})
-                 OR message_id IN (SELECT id FROM messages WHERE parent_id IN ({list}))"
-            );
-            let delete = format!("DELETE FROM messages WHERE id IN ({list})");
-            on!(self, |c| {
-                for sql in [scrub, delete] {
-                    sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).execute(&mut *c).await?;
-                }
-            });
+            let mut scrub = Query::new("UPDATE events SET payload = '{}' WHERE message_id IN (");
+            scrub.ids(messages.iter().copied());
+            scrub.push(") OR message_id IN (SELECT id FROM messages WHERE parent_id IN (");
+            scrub.ids(messages.iter().copied()).push("))");
+            self.run(scrub).await?;
+            let mut delete = Query::new("DELETE FROM messages WHERE id IN (");
+            delete.ids(messages.iter().copied()).push(")");
+            self.run(delete).await?;
             return Ok(messages.len());
         }
         on!(self, |c| {

@@ -2,13 +2,17 @@
 
 use std::ops::DerefMut;
 
-use sqlx::SqliteConnection;
+use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, pool::PoolConnection};
 
 /// A connection to the database.
 pub struct Conn(pub(crate) Inner);
 
+/// Owned or on loan from a pool.
+type Held<C> = Box<dyn DerefMut<Target = C> + Send>;
+
 pub(crate) enum Inner {
-    Sqlite(Box<dyn DerefMut<Target = SqliteConnection> + Send>),
+    Sqlite(Held<SqliteConnection>),
+    Postgres(Held<PgConnection>),
 }
 
 /// Runs the same statement on whichever database it is: the SQL is shared, the types are not.
@@ -19,34 +23,53 @@ macro_rules! on {
                 let $c: &mut sqlx::SqliteConnection = &mut **held;
                 $body
             }
+            $crate::conn::Inner::Postgres(held) => {
+                let $c: &mut sqlx::PgConnection = &mut **held;
+                $body
+            }
         }
     };
 }
 pub(crate) use on;
 
 impl Conn {
-    pub(crate) fn new(connection: impl Into<Held>) -> Self {
-        Self(Inner::Sqlite(connection.into().0))
-    }
-
     /// Runs statements that return nothing.
     pub(crate) async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         on!(self, |c| sqlx::query(sql).execute(c).await.map(|_| ()))
     }
-}
 
-/// A connection that is owned or on loan from the pool.
-pub(crate) struct Held(Box<dyn DerefMut<Target = SqliteConnection> + Send>);
-
-impl From<SqliteConnection> for Held {
-    fn from(connection: SqliteConnection) -> Self {
-        Self(Box::new(Box::new(connection)))
+    /// Begins the transaction of a batch. SQLite takes its lock at once: a transaction that reads first and
+    /// writes later could find that it may not.
+    pub(crate) async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        let sql = match self.0 {
+            Inner::Sqlite(_) => "BEGIN IMMEDIATE",
+            Inner::Postgres(_) => "BEGIN",
+        };
+        self.execute(sql).await
     }
 }
 
-impl From<sqlx::pool::PoolConnection<sqlx::Sqlite>> for Held {
-    fn from(connection: sqlx::pool::PoolConnection<sqlx::Sqlite>) -> Self {
-        Self(Box::new(connection))
+impl From<SqliteConnection> for Conn {
+    fn from(connection: SqliteConnection) -> Self {
+        Self(Inner::Sqlite(Box::new(Box::new(connection))))
+    }
+}
+
+impl From<PgConnection> for Conn {
+    fn from(connection: PgConnection) -> Self {
+        Self(Inner::Postgres(Box::new(Box::new(connection))))
+    }
+}
+
+impl From<PoolConnection<Sqlite>> for Conn {
+    fn from(connection: PoolConnection<Sqlite>) -> Self {
+        Self(Inner::Sqlite(Box::new(connection)))
+    }
+}
+
+impl From<PoolConnection<Postgres>> for Conn {
+    fn from(connection: PoolConnection<Postgres>) -> Self {
+        Self(Inner::Postgres(Box::new(connection)))
     }
 }
 

@@ -3,10 +3,7 @@
 use patchbay_core::{File, FileId, MessageId, Timestamp, UserId};
 use sqlx::FromRow;
 
-use crate::{
-    Conn, StoreError,
-    conn::{id_list, on},
-};
+use crate::{Conn, StoreError, conn::on, query::Query};
 
 macro_rules! select_files {
     ($rest:literal) => {
@@ -93,6 +90,7 @@ impl Conn {
                 .bind(now.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
@@ -107,12 +105,9 @@ impl Conn {
 
     /// The files of these messages, oldest first.
     pub(crate) async fn files_of(&mut self, messages: &[i64]) -> Result<Vec<File>, StoreError> {
-        let list = id_list(messages.iter().copied());
-        let sql = format!("{} message_id IN ({list}) ORDER BY id", select_files!(""));
-        let rows = on!(self, |c| {
-            sqlx::query_as::<_, FileRow>(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(c).await?
-        });
-        Ok(rows.into_iter().map(File::from).collect())
+        let mut query = Query::new(select_files!("message_id IN ("));
+        query.ids(messages.iter().copied()).push(") ORDER BY id");
+        Ok(self.all::<FileRow>(query).await?.into_iter().map(File::from).collect())
     }
 
     /// Attaches those of these files that `owner` uploaded and that hang on no message; how many there were.
@@ -123,26 +118,21 @@ impl Conn {
         files: &[FileId],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let list = id_list(files.iter().map(|id| id.0));
-        let sql = format!(
-            "UPDATE files SET message_id = $1, updated_at = $3
-             WHERE uploaded_by_id = $2 AND message_id IS NULL AND sha256 IS NOT NULL AND id IN ({list})"
-        );
-        Ok(on!(self, |c| {
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .persistent(false)
-                .bind(message.0)
-                .bind(owner.0)
-                .bind(now.0)
-                .execute(c)
-                .await?
-                .rows_affected()
-        }))
+        let mut query = Query::new("UPDATE files SET message_id = ");
+        query.bind(message.0).push(", updated_at = ").bind(now.0);
+        query.push(" WHERE uploaded_by_id = ").bind(owner.0);
+        query.push(" AND message_id IS NULL AND sha256 IS NOT NULL AND id IN (");
+        query.ids(files.iter().map(|id| id.0)).push(")");
+        self.run(query).await
     }
 
     /// Forgets a file.
     pub async fn delete_file(&mut self, id: FileId) -> Result<(), StoreError> {
-        on!(self, |c| sqlx::query("DELETE FROM files WHERE id = $1").bind(id.0).execute(c).await?);
+        on!(self, |c| sqlx::query("DELETE FROM files WHERE id = $1")
+            .bind(id.0)
+            .execute(c)
+            .await?
+            .rows_affected());
         Ok(())
     }
 
@@ -181,6 +171,7 @@ impl Conn {
             .bind(now.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }

@@ -1,12 +1,9 @@
 //! The journal: what happened, in the order in which it was committed.
 
 use patchbay_core::{Audience, ChannelId, MessageId, Seq, Timestamp, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
-use crate::{
-    Conn, StoreError,
-    conn::{id_list, on},
-};
+use crate::{Conn, StoreError, conn::on, query::Query};
 
 /// An event about to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,22 +118,24 @@ impl Conn {
         });
         let mut seq = head - count;
         for chunk in entries.chunks(ROWS_PER_INSERT) {
-            let mut insert = QueryBuilder::new(
+            let mut insert = Query::new(
                 "INSERT INTO events (seq, kind, audience, channel_id, message_id, actor_id, target_user_id, payload, created_at) ",
             );
-            insert.push_values(chunk, |mut row, entry| {
+            for (n, entry) in chunk.iter().enumerate() {
                 seq += 1;
-                row.push_bind(seq)
-                    .push_bind(entry.kind.as_str())
-                    .push_bind(entry.audience.as_str())
-                    .push_bind(entry.channel_id.map(|id| id.0))
-                    .push_bind(entry.message_id.map(|id| id.0))
-                    .push_bind(entry.actor_id.map(|id| id.0))
-                    .push_bind(entry.target_user_id.map(|id| id.0))
-                    .push_bind(entry.payload.as_str())
-                    .push_bind(entry.created_at.0);
-            });
-            on!(self, |c| insert.build().execute(c).await?);
+                insert.push(if n == 0 { "VALUES (" } else { ", (" });
+                insert.bind(seq).push(", ");
+                insert.bind(entry.kind.as_str()).push(", ").bind(entry.audience.as_str()).push(", ");
+                let ids = [
+                    entry.channel_id.map(|id| id.0),
+                    entry.message_id.map(|id| id.0),
+                    entry.actor_id.map(|id| id.0),
+                    entry.target_user_id.map(|id| id.0),
+                ];
+                insert.bind_list(ids).push(", ");
+                insert.bind(entry.payload.as_str()).push(", ").bind(entry.created_at.0).push(")");
+            }
+            self.run(insert).await?;
         }
         Ok(head)
     }
@@ -152,6 +151,7 @@ impl Conn {
                 .bind(payload)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
@@ -180,27 +180,26 @@ impl Conn {
         until: Seq,
         limit: i64,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut query = QueryBuilder::new(
+        let mut query = Query::new(
             "SELECT e.seq, e.kind, e.audience, e.channel_id, e.actor_id, e.target_user_id, e.payload, e.created_at
              FROM events e LEFT JOIN channels c ON c.id = e.channel_id
              WHERE e.seq > ",
         );
-        query.push_bind(after.0).push(" AND e.seq <= ").push_bind(until.0);
+        query.bind(after.0).push(" AND e.seq <= ").bind(until.0);
         query.push(" AND (c.deleted_at IS NULL OR e.kind = 'channel.deleted') AND (e.target_user_id = ");
-        query.push_bind(viewer.user_id.0);
+        query.bind(viewer.user_id.0);
         query.push(
             " OR (e.audience = 'everyone' AND (e.channel_id IS NULL OR c.is_public))
               OR (e.audience <> 'target' AND EXISTS (
                   SELECT 1 FROM channel_members m WHERE m.channel_id = e.channel_id AND m.user_id = ",
         );
-        query.push_bind(viewer.user_id.0).push("))");
+        query.bind(viewer.user_id.0).push("))");
         if !viewer.subscribed.is_empty() {
             query.push(" OR (e.audience = 'channel' AND c.is_public AND e.channel_id IN (");
-            query.push(id_list(viewer.subscribed.iter().map(|id| id.0))).push("))");
+            query.ids(viewer.subscribed.iter().map(|id| id.0)).push("))");
         }
-        query.push(") ORDER BY e.seq LIMIT ").push_bind(limit);
-        let rows = on!(self, |c| query.build_query_as::<Row>().persistent(false).fetch_all(c).await?);
-        rows.into_iter().map(Entry::try_from).collect()
+        query.push(") ORDER BY e.seq LIMIT ").bind(limit);
+        self.all::<Row>(query).await?.into_iter().map(Entry::try_from).collect()
     }
 
     /// Removes entries older than `before` or beyond the newest `keep`, at most `limit` of them, oldest

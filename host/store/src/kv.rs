@@ -1,9 +1,8 @@
 //! Plugins' own state. Every statement names the plugin: no key of one is seen by another.
 
 use patchbay_core::MessageId;
-use sqlx::QueryBuilder;
 
-use crate::{Conn, StoreError, conn::on};
+use crate::{Conn, StoreError, conn::on, query::Query};
 
 impl Conn {
     /// The value of a key.
@@ -26,14 +25,10 @@ impl Conn {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut query = QueryBuilder::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
-        query.push_bind(plugin).push(" AND key IN (");
-        let mut list = query.separated(", ");
-        for key in keys {
-            list.push_bind(key.as_str());
-        }
-        query.push(")");
-        Ok(on!(self, |c| query.build_query_as().persistent(false).fetch_all(c).await?))
+        let mut query = Query::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
+        query.bind(plugin).push(" AND key IN (");
+        query.bind_list(keys.iter().map(String::as_str)).push(")").uncached();
+        self.all(query).await
     }
 
     /// Up to `limit` entries whose keys start with `prefix` and come after `after`, by the keys' bytes.
@@ -47,14 +42,14 @@ impl Conn {
         // A key after `prefix` that doesn't start with it comes after all that do: the first one ends the
         // scan. No upper bound is computed, since not every prefix has one that is valid UTF-8.
         let from = after.filter(|after| *after >= prefix);
-        let mut query = QueryBuilder::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
-        query.push_bind(plugin);
+        let mut query = Query::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
+        query.bind(plugin);
         match from {
-            Some(after) => query.push(" AND key > ").push_bind(after),
-            None => query.push(" AND key >= ").push_bind(prefix),
+            Some(after) => query.push(" AND key > ").bind(after),
+            None => query.push(" AND key >= ").bind(prefix),
         };
-        query.push(" ORDER BY key LIMIT ").push_bind(limit);
-        let rows: Vec<(String, Vec<u8>)> = on!(self, |c| query.build_query_as().fetch_all(c).await?);
+        query.push(" ORDER BY key LIMIT ").bind(limit);
+        let rows: Vec<(String, Vec<u8>)> = self.all(query).await?;
         Ok(rows.into_iter().take_while(|(key, _)| key.starts_with(prefix)).collect())
     }
 
@@ -89,6 +84,7 @@ impl Conn {
             .bind(message.map(|id| id.0))
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }

@@ -13,18 +13,17 @@ mod members;
 mod messages;
 mod pins;
 mod plugins;
+mod postgres;
+mod query;
 mod reactions;
 mod sessions;
+mod sqlite;
 mod users;
 mod writer;
 
-use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use sqlx::{
-    ConnectOptions,
-    migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
 pub use channels::NewChannel;
@@ -39,51 +38,78 @@ pub use writer::{MAX_BATCH, Tx};
 
 use crate::writer::Writer;
 
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
-
 /// Connections that read at the same time.
 const READERS: u32 = 8;
 /// How long a reader waits for a connection before it fails with [`StoreError::Unavailable`].
 const READ_WAIT: Duration = Duration::from_secs(5);
+/// Prepared statements that each connection keeps: all that there are.
+const STATEMENTS: usize = 512;
 
 /// The database: one writer, a few readers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
     head: watch::Receiver<i64>,
 }
 
+#[derive(Clone, Debug)]
+enum Readers {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
 /// Where the database is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// An SQLite file, created if it isn't there.
     Sqlite(PathBuf),
+    /// A PostgreSQL database that exists, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, reached without TLS. The
+    /// writer's connection holds a lock of its session: a pooler between must pool sessions, not transactions.
+    Postgres(String),
+}
+
+impl Location {
+    /// A PostgreSQL database.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] if this isn't such a URL.
+    pub fn postgres(url: &str) -> Result<Self, StoreError> {
+        postgres::Server::at(url)?;
+        Ok(Self::Postgres(url.to_owned()))
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres"),
+        }
+    }
 }
 
 impl Store {
-    /// Opens the database, creating it if needed, applies the migrations, and starts the writer.
+    /// Opens the database, applies the migrations, and starts the writer.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] if a newer version of Patchbay has migrated it; otherwise what the database says.
+    /// [`StoreError::Newer`] if a newer version of Patchbay has migrated it; [`StoreError::InUse`] if another
+    /// server writes to it; otherwise what the database says.
     pub async fn open(location: &Location) -> Result<Self, StoreError> {
-        let Location::Sqlite(path) = location;
-        let options = sqlite_options(path)?;
-        create_private(path)?;
-        let mut writer = options.clone().connect().await?;
-        SQLITE_MIGRATIONS.run(&mut writer).await.map_err(|error| match error {
-            MigrateError::VersionMissing(version) => StoreError::Newer(version),
-            other => StoreError::Migration(other),
-        })?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(READ_WAIT)
-            .test_before_acquire(false)
-            .connect_with(options.read_only(true))
-            .await?;
-        let mut conn = Conn::new(writer);
+        let (mut conn, readers, server) = match location {
+            Location::Sqlite(path) => {
+                let (conn, readers) = sqlite::open(path).await?;
+                (conn, Readers::Sqlite(readers), None)
+            }
+            Location::Postgres(url) => {
+                let server = postgres::Server::at(url)?;
+                let (conn, readers) = server.open().await?;
+                (conn, Readers::Postgres(readers), Some(server))
+            }
+        };
         let (head, watched) = watch::channel(conn.journal_head().await?.0);
-        let writer = Writer::start(conn, Arc::new(head));
+        let writer = Writer::start(conn, server, Arc::new(head));
         Ok(Self { writer, readers, head: watched })
     }
 
@@ -92,7 +118,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] if none is free within 5 s.
     pub async fn read(&self) -> Result<Conn, StoreError> {
-        Ok(Conn::new(self.readers.acquire().await?))
+        Ok(match &self.readers {
+            Readers::Sqlite(pool) => pool.acquire().await?.into(),
+            Readers::Postgres(pool) => pool.acquire().await?.into(),
+        })
     }
 
     /// Runs `operation` in the writer, in a savepoint of its own, and returns once the transaction with it
@@ -119,35 +148,22 @@ impl Store {
     /// Waits for what is under way and closes the database.
     pub async fn close(&self) {
         self.writer.close().await;
-        self.readers.close().await;
+        match &self.readers {
+            Readers::Sqlite(pool) => pool.close().await,
+            Readers::Postgres(pool) => pool.close().await,
+        }
     }
 }
 
-/// Creates the file for its owner's eyes only: it holds password hashes and signing keys. SQLite gives its
-/// companions the same mode.
-fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StoreError::Unavailable(format!("{}: {error}", path.display()))),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn sqlite_options(path: &std::path::Path) -> Result<SqliteConnectOptions, StoreError> {
-    let options = SqliteConnectOptions::from_str("sqlite:")?
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // An acknowledged write survives the loss of power, not only of the process.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .statement_cache_capacity(512)
-        .pragma("cache_size", "-16384")
-        .pragma("temp_store", "memory")
-        .disable_statement_logging();
-    Ok(options)
+    #[test]
+    fn migrations_have_the_same_names_on_both_databases() {
+        let names = |migrator: &sqlx::migrate::Migrator| {
+            migrator.iter().map(|m| format!("{:04} {}", m.version, m.description)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&sqlite::MIGRATIONS), names(&postgres::MIGRATIONS));
+    }
 }

@@ -1,9 +1,9 @@
 //! Who is in which channel, as what, and how far each has read.
 
 use patchbay_core::{ChannelId, Member, MessageId, Role, Timestamp, User, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
-use crate::{Conn, Page, StoreError, channels::parse_role, conn::on, users::UserRow};
+use crate::{Conn, Page, StoreError, channels::parse_role, conn::on, query::Query, users::UserRow};
 
 #[derive(FromRow)]
 struct Row {
@@ -55,6 +55,7 @@ impl Conn {
                 .bind(now.0)
                 .execute(c)
                 .await?
+                .rows_affected()
             });
         }
         Ok(())
@@ -62,19 +63,17 @@ impl Conn {
 
     /// One membership.
     pub async fn member(&mut self, channel: ChannelId, user: UserId) -> Result<Option<Member>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push_bind(channel.0).push(" AND m.user_id = ").push_bind(user.0);
-        let row = on!(self, |c| query.build_query_as::<Row>().fetch_optional(c).await?);
-        row.map(Member::try_from).transpose()
+        let mut query = Query::new(SELECT);
+        query.bind(channel.0).push(" AND m.user_id = ").bind(user.0);
+        self.optional::<Row>(query).await?.map(Member::try_from).transpose()
     }
 
     /// A page of members, by rising user id, or by falling id before `page.before`.
     pub async fn members(&mut self, channel: ChannelId, page: &Page) -> Result<Vec<Member>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push_bind(channel.0);
+        let mut query = Query::new(SELECT);
+        query.bind(channel.0);
         page.push(&mut query, "m.user_id", false);
-        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
-        rows.into_iter().map(Member::try_from).collect()
+        self.all::<Row>(query).await?.into_iter().map(Member::try_from).collect()
     }
 
     /// How many owners there are, and how many members at all.
@@ -99,6 +98,7 @@ impl Conn {
                 .bind(role.as_str())
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
@@ -111,6 +111,7 @@ impl Conn {
                 .bind(user.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }

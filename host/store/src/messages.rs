@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use patchbay_core::{ChannelId, File, Message, MessageEdit, MessageId, Sender, Timestamp, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
 use crate::{
     Conn, StoreError,
     conn::{id_list, on},
+    query::Query,
 };
 
 /// A message about to be written.
@@ -43,23 +44,16 @@ pub struct Page {
 impl Page {
     /// Adds condition, order and limit to a query that has a `WHERE` already. Without a bound the order is
     /// `newest_first` or its opposite.
-    pub(crate) fn push<DB: sqlx::Database>(
-        &self,
-        query: &mut QueryBuilder<DB>,
-        column: &'static str,
-        newest_first: bool,
-    ) where
-        i64: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    {
+    pub(crate) fn push(&self, query: &mut Query, column: &'static str, newest_first: bool) {
         if let Some(before) = self.before {
-            query.push(" AND ").push(column).push(" < ").push_bind(before);
+            query.push(" AND ").push(column).push(" < ").bind(before);
         }
         if let Some(after) = self.after {
-            query.push(" AND ").push(column).push(" > ").push_bind(after);
+            query.push(" AND ").push(column).push(" > ").bind(after);
         }
         let falling = if self.after.is_some() { false } else { newest_first || self.before.is_some() };
         query.push(" ORDER BY ").push(column).push(if falling { " DESC" } else { " ASC" });
-        query.push(" LIMIT ").push_bind(self.limit);
+        query.push(" LIMIT ").bind(self.limit);
     }
 }
 
@@ -157,6 +151,7 @@ impl Conn {
                 .bind(message.0)
                 .execute(c)
                 .await?
+                .rows_affected()
             });
         }
         Ok(())
@@ -164,39 +159,38 @@ impl Conn {
 
     /// One message with its files, a tombstone too; none in a deleted channel.
     pub async fn message(&mut self, id: MessageId) -> Result<Option<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.id = ").push_bind(id.0);
+        let mut query = Query::new(SELECT);
+        query.push("m.id = ").bind(id.0);
         query.push(
             " AND EXISTS (SELECT 1 FROM channels c WHERE c.id = m.channel_id AND c.deleted_at IS NULL)",
         );
-        let row = on!(self, |c| query.build_query_as::<Row>().fetch_optional(c).await?);
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = self.optional::<Row>(query).await? else { return Ok(None) };
         Ok(self.with_files(vec![row]).await?.pop())
     }
 
     /// These messages, in no particular order.
     pub(crate) async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.id IN (").push(id_list(ids.iter().copied())).push(")");
-        let rows = on!(self, |c| query.build_query_as::<Row>().persistent(false).fetch_all(c).await?);
+        let mut query = Query::new(SELECT);
+        query.push("m.id IN (").ids(ids.iter().copied()).push(")");
+        let rows = self.all::<Row>(query).await?;
         self.with_files(rows).await
     }
 
     /// A page of a channel's messages, newest first unless `page.after` is given.
     pub async fn messages(&mut self, channel: ChannelId, page: &Page) -> Result<Vec<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.channel_id = ").push_bind(channel.0);
+        let mut query = Query::new(SELECT);
+        query.push("m.channel_id = ").bind(channel.0);
         page.push(&mut query, "m.id", true);
-        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
+        let rows = self.all::<Row>(query).await?;
         self.with_files(rows).await
     }
 
     /// A page of the replies to a root, oldest first unless `page.before` is given.
     pub async fn replies(&mut self, root: MessageId, page: &Page) -> Result<Vec<Message>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push("m.parent_id = ").push_bind(root.0);
+        let mut query = Query::new(SELECT);
+        query.push("m.parent_id = ").bind(root.0);
         page.push(&mut query, "m.id", false);
-        let rows = on!(self, |c| query.build_query_as::<Row>().fetch_all(c).await?);
+        let rows = self.all::<Row>(query).await?;
         self.with_files(rows).await
     }
 
@@ -262,14 +256,12 @@ impl Conn {
         message: MessageId,
         page: &Page,
     ) -> Result<Vec<MessageEdit>, StoreError> {
-        let mut query = QueryBuilder::new(
+        let mut query = Query::new(
             "SELECT id, content, edited_by_id, created_at, replaced_at FROM message_edits WHERE message_id = ",
         );
-        query.push_bind(message.0);
+        query.bind(message.0);
         page.push(&mut query, "id", true);
-        let rows = on!(self, |c| {
-            query.build_query_as::<(i64, String, Option<i64>, i64, i64)>().fetch_all(c).await?
-        });
+        let rows = self.all::<(i64, String, Option<i64>, i64, i64)>(query).await?;
         Ok(rows
             .into_iter()
             .map(|(id, content, editor, created_at, replaced_at)| MessageEdit {
@@ -297,7 +289,11 @@ impl Conn {
 
     /// Removes a message and what hangs on it (reactions, mentions, edits, pins, plugins' entries).
     pub async fn delete_message(&mut self, id: MessageId) -> Result<(), StoreError> {
-        on!(self, |c| sqlx::query("DELETE FROM messages WHERE id = $1").bind(id.0).execute(c).await?);
+        on!(self, |c| sqlx::query("DELETE FROM messages WHERE id = $1")
+            .bind(id.0)
+            .execute(c)
+            .await?
+            .rows_affected());
         Ok(())
     }
 
@@ -372,6 +368,7 @@ impl Conn {
             .bind(now.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }

@@ -79,6 +79,7 @@ impl Conn {
             .bind(row.updated_at)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -111,6 +112,7 @@ impl Conn {
             .bind(now.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }

@@ -1,12 +1,9 @@
 //! Reactions.
 
 use patchbay_core::{MessageId, Reaction, ReactionCount, ReactionId, Timestamp, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
-use crate::{
-    Conn, StoreError,
-    conn::{id_list, on},
-};
+use crate::{Conn, StoreError, conn::on, query::Query};
 
 #[derive(FromRow)]
 struct Row {
@@ -97,7 +94,11 @@ impl Conn {
 
     /// Removes a reaction.
     pub async fn delete_reaction(&mut self, id: ReactionId) -> Result<(), StoreError> {
-        on!(self, |c| sqlx::query("DELETE FROM reactions WHERE id = $1").bind(id.0).execute(c).await?);
+        on!(self, |c| sqlx::query("DELETE FROM reactions WHERE id = $1")
+            .bind(id.0)
+            .execute(c)
+            .await?
+            .rows_affected());
         Ok(())
     }
 
@@ -129,24 +130,22 @@ impl Conn {
         messages: &[MessageId],
         viewer: Option<UserId>,
     ) -> Result<Vec<ReactionCount>, StoreError> {
-        let mut query =
-            QueryBuilder::new("SELECT r.message_id, r.emoji, count(*), max(CASE WHEN r.user_id = ");
-        query.push_bind(viewer.map(|id| id.0));
-        query.push(" THEN 1 ELSE 0 END) FROM reactions r ");
+        let mut query = Query::new("SELECT r.message_id, r.emoji, count(*), count(CASE WHEN r.user_id = ");
+        query.bind(viewer.map(|id| id.0));
+        query.push(" THEN 1 END) FROM reactions r ");
         if let Some(viewer) = viewer {
             query.push(
                 "JOIN messages m ON m.id = r.message_id
                  JOIN channels c ON c.id = m.channel_id AND c.deleted_at IS NULL AND (c.is_public OR EXISTS (
                      SELECT 1 FROM channel_members n WHERE n.channel_id = c.id AND n.user_id = ",
             );
-            query.push_bind(viewer.0).push(")) ");
+            query.bind(viewer.0).push(")) ");
         }
-        query.push("WHERE r.message_id IN (").push(id_list(messages.iter().map(|id| id.0)));
+        query.push("WHERE r.message_id IN (").ids(messages.iter().map(|id| id.0));
         query.push(") GROUP BY r.message_id, r.emoji ORDER BY r.message_id, min(r.id)");
-        let rows = on!(self, |c| {
-            query.build_query_as::<(i64, String, i64, i64)>().persistent(false).fetch_all(c).await?
-        });
-        Ok(rows
+        Ok(self
+            .all::<(i64, String, i64, i64)>(query)
+            .await?
             .into_iter()
             .map(|(message, emoji, count, me)| ReactionCount {
                 message_id: MessageId(message),

@@ -151,6 +151,7 @@ impl Conn {
             .bind(keep)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -174,6 +175,7 @@ impl Conn {
             .bind(expires_at.0)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -190,6 +192,7 @@ impl Conn {
             .bind(token)
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -297,6 +300,7 @@ impl Conn {
                 .bind(key.created_at.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }

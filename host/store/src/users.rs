@@ -5,7 +5,8 @@ use sqlx::FromRow;
 
 use crate::{
     Conn, Page, StoreError,
-    conn::{escape_like, id_list, on},
+    conn::{escape_like, on},
+    query::Query,
 };
 
 /// An account about to be made.
@@ -148,11 +149,9 @@ impl Conn {
 
     /// Which of these users exist.
     pub async fn existing_users(&mut self, ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
-        let sql = format!("SELECT id FROM users WHERE id IN ({})", id_list(ids.iter().map(|id| id.0)));
-        let found = on!(self, |c| {
-            sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(c).await?
-        });
-        Ok(found.into_iter().map(UserId).collect())
+        let mut query = Query::new("SELECT id FROM users WHERE id IN (");
+        query.ids(ids.iter().map(|id| id.0)).push(")");
+        Ok(self.all::<(i64,)>(query).await?.into_iter().map(|(id,)| UserId(id)).collect())
     }
 
     /// The users of these names (lower case), by rising id; names that nobody has are passed over.
@@ -160,14 +159,9 @@ impl Conn {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut query = sqlx::QueryBuilder::new("SELECT id FROM users WHERE username_key IN (");
-        let mut list = query.separated(", ");
-        for name in names {
-            list.push_bind(name.as_str());
-        }
-        query.push(") ORDER BY id");
-        let found = on!(self, |c| query.build_query_scalar::<i64>().fetch_all(c).await?);
-        Ok(found.into_iter().map(UserId).collect())
+        let mut query = Query::new("SELECT id FROM users WHERE username_key IN (");
+        query.bind_list(names.iter().map(String::as_str)).push(") ORDER BY id");
+        Ok(self.all::<(i64,)>(query).await?.into_iter().map(|(id,)| UserId(id)).collect())
     }
 
     /// What is needed to log in by name or address.
@@ -230,6 +224,7 @@ impl Conn {
             .bind(key(user.full_name.as_deref().unwrap_or_default()))
             .execute(c)
             .await?
+            .rows_affected()
         });
         Ok(())
     }
@@ -248,6 +243,7 @@ impl Conn {
                 .bind(now.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
@@ -278,29 +274,27 @@ impl Conn {
                 .bind(status.as_str())
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
 
     /// Records when users were last seen.
     pub async fn set_last_seen(&mut self, ids: &[UserId], at: Timestamp) -> Result<(), StoreError> {
-        let list = id_list(ids.iter().map(|id| id.0));
-        let sql = format!("UPDATE presence SET last_seen = $1 WHERE user_id IN ({list})");
-        on!(self, |c| {
-            sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).bind(at.0).execute(c).await?
-        });
+        let mut query = Query::new("UPDATE presence SET last_seen = ");
+        query.bind(at.0).push(" WHERE user_id IN (").ids(ids.iter().map(|id| id.0)).push(")");
+        self.run(query).await?;
         Ok(())
     }
 
     /// Active and inactive users whose username or full name contains `text` (all, if it is empty), by rising id, or by
     /// falling id before `page.before`.
     pub async fn users_matching(&mut self, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
-        let mut query = sqlx::QueryBuilder::new(select_users!("WHERE (u.username_key LIKE "));
+        let mut query = Query::new(select_users!("WHERE (u.username_key LIKE "));
         let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-        query.push_bind(pattern.clone()).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
-        query.push_bind(pattern).push(" ESCAPE '\\')");
+        query.bind(pattern.clone()).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
+        query.bind(pattern).push(" ESCAPE '\\')");
         page.push(&mut query, "u.id", false);
-        let rows = on!(self, |c| query.build_query_as::<UserRow>().fetch_all(c).await?);
-        rows.into_iter().map(User::try_from).collect()
+        self.all::<UserRow>(query).await?.into_iter().map(User::try_from).collect()
     }
 }

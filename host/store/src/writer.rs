@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use patchbay_core::MessageId;
 
-use crate::{Conn, NewEntry, StoreError};
+use crate::{Conn, NewEntry, StoreError, postgres::Server};
 
 /// Most operations in one transaction: beyond this the cost of the commit no longer matters, and the first
 /// one in should not wait for the hundredth.
@@ -26,6 +26,14 @@ pub const MAX_BATCH: usize = 64;
 const QUEUE: usize = 1024;
 /// How long a caller waits for a place before it fails with [`StoreError::Unavailable`].
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// How long a transaction on PostgreSQL may take before its connection counts as lost.
+const BATCH_WAIT: Duration = Duration::from_secs(30);
+/// How long undoing one may take.
+const ROLLBACK_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait before the second attempt to reconnect; twice as long before each one that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest wait between two attempts.
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The future of an operation.
 pub type Operation<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -83,9 +91,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(conn: Conn, head: Arc<watch::Sender<i64>>) -> Self {
+    /// With a `server`, a connection that is lost is replaced.
+    pub(crate) fn start(conn: Conn, server: Option<Server>, head: Arc<watch::Sender<i64>>) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
-        tokio::spawn(run(Tx { conn, entries: Vec::new(), scrubs: Vec::new() }, commands, head));
+        let tx = Tx { conn, entries: Vec::new(), scrubs: Vec::new() };
+        tokio::spawn(run(tx, server, commands, head));
         Self { queue }
     }
 
@@ -132,7 +142,12 @@ impl Writer {
     }
 }
 
-async fn run(mut tx: Tx, mut commands: mpsc::Receiver<Command>, head: Arc<watch::Sender<i64>>) {
+async fn run(
+    mut tx: Tx,
+    server: Option<Server>,
+    mut commands: mpsc::Receiver<Command>,
+    head: Arc<watch::Sender<i64>>,
+) {
     while let Some(command) = commands.recv().await {
         let job = match command {
             Command::Run(job) => job,
@@ -143,7 +158,12 @@ async fn run(mut tx: Tx, mut commands: mpsc::Receiver<Command>, head: Arc<watch:
         };
         let mut close = None;
         let mut answers = Vec::new();
-        let fate = batch(&mut tx, job, &mut commands, &mut answers, &mut close).await;
+        let batch = batch(&mut tx, job, &mut commands, &mut answers, &mut close);
+        let fate = match &server {
+            None => batch.await,
+            Some(_) => tokio::time::timeout(BATCH_WAIT, batch).await.unwrap_or_else(|_| Err(silent())),
+        };
+        let mut stands = true;
         match &fate {
             Ok(Some(seq)) => {
                 head.send_replace(*seq);
@@ -151,10 +171,7 @@ async fn run(mut tx: Tx, mut commands: mpsc::Receiver<Command>, head: Arc<watch:
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, operations = answers.len(), "a write transaction failed and was undone");
-                // The transaction may have ended by itself; an error here says just that.
-                let _ = tx.conn.execute("ROLLBACK").await;
-                tx.entries.clear();
-                tx.scrubs.clear();
+                stands = roll_back(&mut tx, server.is_some()).await;
             }
         }
         for answer in answers {
@@ -165,6 +182,59 @@ async fn run(mut tx: Tx, mut commands: mpsc::Receiver<Command>, head: Arc<watch:
             let _ = done.send(());
             return;
         }
+        if let (false, Some(server)) = (stands, &server) {
+            let Some((conn, seq)) = reconnect(server, &mut commands).await else { return };
+            tx.conn = conn;
+            // The lost connection may have committed without being able to say so.
+            head.send_if_modified(|head| std::mem::replace(head, seq.max(*head)) < seq);
+        }
+    }
+}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable(format!("PostgreSQL has not answered for {} s", BATCH_WAIT.as_secs()))
+}
+
+/// Undoes what is left of a failed transaction; whether the connection can still be used.
+async fn roll_back(tx: &mut Tx, remote: bool) -> bool {
+    tx.entries.clear();
+    tx.scrubs.clear();
+    if !remote {
+        // The transaction may have ended by itself; an error here says just that.
+        let _ = tx.conn.execute("ROLLBACK").await;
+        return true;
+    }
+    // Outside of a transaction PostgreSQL only warns: an error means that nobody is there.
+    matches!(tokio::time::timeout(ROLLBACK_WAIT, tx.conn.execute("ROLLBACK")).await, Ok(Ok(())))
+}
+
+/// Connects until it succeeds: at once, then after longer and longer pauses, during which operations are refused.
+/// None if the store is closed meanwhile.
+async fn reconnect(server: &Server, commands: &mut mpsc::Receiver<Command>) -> Option<(Conn, i64)> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match server.reconnect().await {
+            Ok(connected) => {
+                tracing::info!("the writer is connected to PostgreSQL again");
+                return Some(connected);
+            }
+            Err(error) => tracing::warn!(%error, "the writer can't connect to PostgreSQL and tries again"),
+        }
+        let next = tokio::time::sleep(pause);
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                () = &mut next => break,
+                command = commands.recv() => match command? {
+                    Command::Run(job) => refuse(job)(Ok(())),
+                    Command::Close(done) => {
+                        let _ = done.send(());
+                        return None;
+                    }
+                },
+            }
+        }
+        pause = (pause * 2).min(LAST_PAUSE);
     }
 }
 
@@ -179,7 +249,7 @@ async fn batch(
     answers: &mut Vec<Answer>,
     close: &mut Option<oneshot::Sender<()>>,
 ) -> Result<Option<i64>, StoreError> {
-    let begun = tx.conn.execute("BEGIN IMMEDIATE").await;
+    let begun = tx.conn.begin().await;
     let mut next = Some(first);
     while let Some(job) = next.take() {
         if let Err(error) = &begun {
@@ -222,19 +292,34 @@ fn refuse(job: Job) -> Answer {
 async fn one(tx: &mut Tx, job: Job) -> Result<Option<Answer>, StoreError> {
     let (entries, scrubs) = (tx.entries.len(), tx.scrubs.len());
     tx.conn.execute("SAVEPOINT operation").await?;
-    let outcome = CatchUnwind(AssertUnwindSafe(job(tx))).await;
-    let succeeded = outcome.as_ref().is_some_and(|o| o.succeeded);
-    if !succeeded {
-        tx.entries.truncate(entries);
-        tx.scrubs.truncate(scrubs);
-        // Fails if the error has ended the whole transaction (disk full, IO error): nothing stands then.
-        tx.conn.execute("ROLLBACK TO operation").await?;
-    }
-    tx.conn.execute("RELEASE operation").await?;
-    if outcome.is_none() {
+    let Some(outcome) = CatchUnwind(AssertUnwindSafe(job(tx))).await else {
+        undo(tx, entries, scrubs).await?;
         tracing::error!("an operation panicked; it was undone");
+        return Ok(None);
+    };
+    if !outcome.succeeded {
+        undo(tx, entries, scrubs).await?;
+        return Ok(Some(outcome.answer));
     }
-    Ok(outcome.map(|o| o.answer))
+    if let Err(error) = tx.conn.execute("RELEASE operation").await {
+        // The operation has passed over an error, after which PostgreSQL keeps nothing of it. The others are
+        // not to suffer for that.
+        undo(tx, entries, scrubs).await?;
+        tracing::error!(%error, "an operation went on after a statement had failed; it was undone");
+        let answer = outcome.answer;
+        return Ok(Some(Box::new(move |_| answer(Err(error.into())))));
+    }
+    Ok(Some(outcome.answer))
+}
+
+/// Takes back the operation whose savepoint is open. Fails if an error has ended the whole transaction (disk
+/// full, IO error, connection lost): nothing stands then.
+async fn undo(tx: &mut Tx, entries: usize, scrubs: usize) -> Result<(), StoreError> {
+    tx.entries.truncate(entries);
+    tx.scrubs.truncate(scrubs);
+    tx.conn.execute("ROLLBACK TO operation").await?;
+    tx.conn.execute("RELEASE operation").await?;
+    Ok(())
 }
 
 /// A future that turns a panic into `None`: one operation's bug must not take the writer down.

@@ -6,6 +6,7 @@
 
 mod compiler;
 mod guests;
+mod postgres;
 mod process;
 
 use std::{
@@ -22,7 +23,8 @@ cargo xtask COMMAND
   plugins              build plugins/* into target/plugins, tests/guests into target/test-guests
   run [--release] [-- ARGS]
                        build the plugins and the server, then `patchbay serve ARGS`
-  test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner
+  test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner;
+                       as root on Debian this installs PostgreSQL, if it isn't there
   bench [NAME] [ARGS]  build the plugins, then run a benchmark, or all of them
 ";
 
@@ -98,6 +100,7 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     guests::build(tree)?;
     step("building the server");
     run(cargo(tree).args(["build", "--package", "patchbay"]))?;
+    let postgres = postgres::provide();
     step("running the tests");
     let mut runner = cargo(tree);
     if has_nextest(tree) {
@@ -111,6 +114,9 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     if rest.is_empty() {
         step("running the examples in the documentation");
         run(cargo(tree).args(["test", "--workspace", "--doc", "--quiet"]))?;
+    }
+    if !postgres {
+        step("SKIPPED: PostgreSQL is not installed, so nothing was tested on it");
     }
     Ok(())
 }

@@ -124,6 +124,7 @@ impl From<StoreError> for Error {
                 tracing::warn!(%reason, "the database is unavailable");
                 Self::Unavailable("the database is unavailable".into())
             }
+            StoreError::Nul => Self::invalid("", "characters", "must not contain U+0000"),
             other => Self::Store(other),
         }
     }
