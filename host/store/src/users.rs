@@ -262,6 +262,7 @@ impl Conn {
                 .bind(now.0)
                 .execute(c)
                 .await?
+                .rows_affected()
         });
         Ok(())
     }
