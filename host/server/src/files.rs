@@ -17,9 +17,6 @@ use crate::auth;
 /// Parts of an upload that are written at the same time.
 const PARTS_UNDER_WAY: usize = 4;
 
-/// Bytes that are read and thrown away after what is too much, so that its sender can hear of it.
-pub const MAX_SURPLUS: usize = 32 * 1024 * 1024;
-
 /// Why bytes could not be kept or found.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -116,13 +113,6 @@ impl Files {
             writer.put(chunk);
         };
         if let Some(error) = broken {
-            // A client that is still sending would take the end of the connection for the answer.
-            let mut surplus = 0;
-            while surplus < MAX_SURPLUS
-                && let Some(Ok(chunk)) = content.next().await
-            {
-                surplus += chunk.len();
-            }
             if let Err(error) = writer.abort().await {
                 tracing::warn!(%error, "an upload that failed was not cleaned up");
             }

@@ -16,7 +16,7 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use super::Failure;
+use super::{Failure, drain};
 use crate::{app::App, auth};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,6 +55,7 @@ pub(super) fn layers(router: Router, app: &App) -> Router {
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Failure::from(crate::ops::Error::Internal("a request handler panicked".into())).into_response()
         }))
+        .layer(middleware::from_fn(drain::refused))
         .layer(middleware::map_request(without_trailing_slash))
         .layer(cors)
         .layer(middleware::from_fn(request_id))

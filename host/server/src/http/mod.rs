@@ -5,6 +5,7 @@
 mod admin;
 mod auth;
 mod channels;
+mod drain;
 mod edge;
 mod extract;
 mod files;

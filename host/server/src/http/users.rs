@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     app::App,
-    files::MAX_SURPLUS,
     ops::{Caller, ProfileChanges},
     picture,
 };
@@ -117,22 +116,18 @@ pub(super) async fn set_picture(
 }
 
 async fn picture_bytes(mut field: Field<'_>) -> Result<Bytes, Failure> {
-    let (mut bytes, mut size) = (BytesMut::new(), 0);
-    while size <= picture::MAX_BYTES + MAX_SURPLUS {
+    let mut bytes = BytesMut::new();
+    loop {
         match field.chunk().await {
-            Ok(Some(chunk)) => {
-                size += chunk.len();
-                if size <= picture::MAX_BYTES {
-                    bytes.extend_from_slice(&chunk);
-                }
-            }
-            Ok(None) if size <= picture::MAX_BYTES => return Ok(bytes.freeze()),
-            Ok(None) => break,
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes.freeze()),
             Err(error) => return Err(Failure::field("file", "cut_off", error.body_text())),
         }
+        if bytes.len() > picture::MAX_BYTES {
+            let why = format!("a picture may have {} bytes", picture::MAX_BYTES);
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why));
+        }
     }
-    let why = format!("a picture may have {} bytes", picture::MAX_BYTES);
-    Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
 }
 
 pub(super) async fn remove_picture(State(app): State<App>, caller: Caller) -> Result<StatusCode, Failure> {
