@@ -31,9 +31,9 @@ pub struct Access {
 pub enum Action {
     /// See the channel, its members and its messages.
     Read,
-    /// Post, reply, react, type.
+    /// Post, reply, react, type, pin.
     Write,
-    /// Change name, description, visibility; delete others' messages; pin.
+    /// Change name, description, visibility; delete others' messages.
     Manage,
     /// Delete the channel.
     Delete,

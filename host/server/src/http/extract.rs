@@ -234,18 +234,20 @@ mod tests {
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
     struct Body {
-        name: String,
-        inner: Option<Inner>,
-        ids: Option<Vec<i64>>,
+        #[serde(rename = "name")]
+        _name: String,
+        #[serde(rename = "inner")]
+        _inner: Option<Inner>,
+        #[serde(rename = "ids")]
+        _ids: Option<Vec<i64>>,
     }
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
     struct Inner {
-        new: String,
+        #[serde(rename = "new")]
+        _new: String,
     }
 
     fn fault(text: &str) -> (u16, String, String) {
