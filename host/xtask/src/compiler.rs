@@ -92,6 +92,11 @@ fn installed() -> bool {
 
 fn from_source() -> Option<Compiler> {
     let rustc = PathBuf::from(DEBIAN_RUSTC);
+    // "rustc 1.96.0 (…)": one that is older than the workspace asks for would only fail later.
+    let version = output(Command::new(&rustc).arg("--version"))?;
+    if !is_recent(version.split(' ').nth(1)?, env!("CARGO_PKG_RUST_VERSION")) {
+        return None;
+    }
     let sysroot = output(Command::new(&rustc).args(["--print", "sysroot"]))?;
     let source = Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/src/lib.rs");
     if !source.is_file() {
@@ -99,6 +104,14 @@ fn from_source() -> Option<Compiler> {
     }
     let linker = linker(&rustc)?;
     Some(Compiler::FromSource { rustc, linker })
+}
+
+/// Whether a version is at least another one, by their numbers for major and minor.
+fn is_recent(version: &str, least: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u32> {
+        text.split('.').take(2).map(|number| number.parse().unwrap_or(0)).collect()
+    };
+    numbers(version) >= numbers(least)
 }
 
 /// The linker that comes with a Rust toolchain, or LLVM's own.
@@ -121,8 +134,25 @@ fn from_debian() -> Option<Compiler> {
         packages.push("lld");
     }
     step(&format!("apt-get install {}", packages.join(" ")));
+    // First the lists: old ones name a compiler that is too old.
+    run(Command::new("apt-get").args(["update", "-q"])).ok()?;
     let mut install = Command::new("apt-get");
     install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
     run(install.env("DEBIAN_FRONTEND", "noninteractive")).ok()?;
     from_source()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(is_recent("1.96.0", "1.95"));
+        assert!(is_recent("1.95.0", "1.95"));
+        assert!(is_recent("1.100.0", "1.95"));
+        assert!(is_recent("2.0.0", "1.95"));
+        assert!(!is_recent("1.85.0", "1.95"));
+        assert!(!is_recent("", "1.95"));
+    }
 }
