@@ -8,6 +8,7 @@ mod files;
 mod gateway;
 mod guests;
 mod messages;
+mod openapi;
 mod plugins;
 mod postgres;
 mod store;

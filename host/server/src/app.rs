@@ -47,6 +47,8 @@ pub struct App {
     pub hub: Hub,
     /// Who has a socket open.
     pub online: Online,
+    /// The OpenAPI document.
+    pub api_document: http::ApiDocument,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
     stopping: Arc<AtomicBool>,
@@ -160,6 +162,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         ops,
         plugins,
         online,
+        api_document: http::ApiDocument::default(),
         sockets: TaskTracker::new(),
         stopping: Arc::default(),
     };

@@ -8,9 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use axum::extract::ws::Utf8Bytes;
 use patchbay_core::{Audience, ChannelId, Seq, SessionId, UserId};
-use patchbay_protocol::{event_frame, frame};
+use patchbay_protocol::{IsTyping, event_frame, frame};
 use patchbay_store::Entry;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Online, session::Close};
@@ -374,12 +373,7 @@ impl State {
     }
 
     fn tell_of_typing(&mut self, channel: ChannelId, typist: UserId) {
-        #[derive(Serialize)]
-        struct Typing {
-            channel_id: i64,
-            user_id: i64,
-        }
-        let data = Typing { channel_id: channel.0, user_id: typist.0 };
+        let data = IsTyping { channel_id: channel.0, user_id: typist.0 };
         let delivery = Delivery { seq: None, text: Utf8Bytes::from(frame("typing", data)) };
         let members = self.members.get(&channel).into_iter().flatten().filter(|user| **user != typist);
         let ids: Vec<u64> = members.filter_map(|user| self.by_user.get(user)).flatten().copied().collect();

@@ -21,7 +21,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     app::App,
-    http::{Failure, bearer},
+    http::{Document, Failure, bearer},
 };
 
 pub use hub::Hub;
@@ -58,4 +58,20 @@ pub async fn chat(
             // Counted, so that a stop can wait for the farewells.
             sockets.track_future(socket::drive(app, socket, caller))
         }))
+}
+
+/// The endpoint in the document; its frames are described by `http::openapi`.
+pub fn describe(doc: &mut Document) {
+    doc.tag("Gateway", "WebSockets: see *Sockets* above for their frames.");
+    doc.plain("/ws/chat", "gateway_chat")
+        .says(
+            "Open a socket",
+            "A WebSocket handshake. With a bearer token the connection is authenticated at once; without one, the \
+             first frame has to be `authenticate`.",
+        )
+        .answers_with(101, "The connection is a WebSocket.", serde_json::Value::Null, serde_json::json!({}))
+        .refuses(401, &["unauthenticated"])
+        .refuses(426, &["upgrade_required"])
+        .refuses(500, &["internal_error"])
+        .refuses(503, &["unavailable"]);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
 use patchbay_core::{ChannelId, FileId, MessageId, Seq, Timestamp};
-use patchbay_protocol::{self as protocol, Resume, event_frame, frame, reply};
+use patchbay_protocol::{self as protocol, Empty, Hello, Place, Refusal, Resume, event_frame, frame, reply};
 use patchbay_store::Viewer;
 use serde::Serialize;
 use serde_json::Value;
@@ -139,17 +139,11 @@ impl Driver {
 
     /// Somebody is behind the connection: registers it and says hello.
     async fn enter(&mut self, caller: Caller) -> Result<(), End> {
-        #[derive(Serialize)]
-        struct Hello {
-            heartbeat_ms: u128,
-            seq: i64,
-            user: protocol::User,
-        }
         let going_away = |_| End::Close(Close::GoingAway);
         let user = self.app.ops.user(&caller.actor, caller.user_id).await.map_err(going_away)?;
         let hub = self.app.hub.register(caller.user_id, caller.session_id).await.map_err(going_away)?;
         let hello = Hello {
-            heartbeat_ms: HEARTBEAT.as_millis(),
+            heartbeat_ms: HEARTBEAT.as_secs() * 1000,
             seq: hub.seq,
             user: protocol::User::seen(&user, user.status, true),
         };
@@ -288,11 +282,6 @@ impl Driver {
     }
 
     async fn error(&mut self, id: Option<&Value>, code: &str, detail: &str) -> Result<(), End> {
-        #[derive(Serialize)]
-        struct Refusal<'a> {
-            code: &'a str,
-            detail: &'a str,
-        }
         self.text(reply("error", id, Refusal { code, detail })).await
     }
 
@@ -309,15 +298,6 @@ impl Driver {
     async fn flush(&mut self) -> Result<(), End> {
         Ok(tokio::time::timeout(WRITE, self.socket.flush()).await.map_err(|_| End::Gone)??)
     }
-}
-
-#[derive(Serialize)]
-struct Empty {}
-
-/// A place in the journal.
-#[derive(Serialize)]
-struct Place {
-    seq: i64,
 }
 
 fn json(value: &impl Serialize) -> Value {
