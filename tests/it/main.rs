@@ -5,6 +5,7 @@ mod channels;
 mod config;
 mod durability;
 mod files;
+mod fuzz;
 mod gateway;
 mod guests;
 mod messages;

@@ -5,11 +5,13 @@
 
 mod client;
 mod contract;
+mod fuzzer;
 pub mod postgres;
 mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
+pub use fuzzer::fuzzer;
 pub use server::{TestApp, component, guest, program};
 pub use socket::Socket;
 
