@@ -10,5 +10,6 @@ mod guests;
 mod messages;
 mod plugins;
 mod postgres;
+mod presence;
 mod store;
 mod story;

@@ -1,7 +1,10 @@
 //! The gateway's frames: `{type, seq?, id?, data}`.
 
+use patchbay_core::VisiblePresence;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use crate::{StatusName, Time};
 
 /// A frame from a client. `data` is parsed once the type is known.
 #[derive(Debug, Deserialize)]
@@ -77,6 +80,34 @@ pub struct ReadFrame {
 pub struct Subscribe {
     /// Public channels to follow.
     pub channel_ids: Vec<i64>,
+}
+
+/// `presence.changed`, and an item of `presence.snapshot`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PresenceOf {
+    /// Whose.
+    pub user_id: i64,
+    /// What others see.
+    pub status: StatusName,
+    /// When a socket of the user was last open, if that is known.
+    pub last_seen: Option<Time>,
+}
+
+impl From<&VisiblePresence> for PresenceOf {
+    fn from(presence: &VisiblePresence) -> Self {
+        Self {
+            user_id: presence.user_id.0,
+            status: presence.status.into(),
+            last_seen: presence.last_seen.map(Time),
+        }
+    }
+}
+
+/// `presence.snapshot`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PresenceSnapshot {
+    /// The people that one shares a channel with, by rising id.
+    pub items: Vec<PresenceOf>,
 }
 
 #[derive(Serialize)]

@@ -19,7 +19,8 @@ pub use channels::{
 };
 pub use events::{event_data, scrubbed_message};
 pub use frames::{
-    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing, event_frame, frame, reply,
+    Authenticate, ClientFrame, MessageSend, PresenceOf, PresenceSnapshot, ReadFrame, Resume, Subscribe,
+    Typing, event_frame, frame, reply,
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
 pub use plugins::{Plugin, PluginVersion, UpdatePlugin};

@@ -116,6 +116,7 @@ fn routes() -> Routes {
                 .layer(DefaultBodyLimit::max(MAX_COMPONENT)),
         )
         .add("/ws/chat", get(gateway::chat))
+        .add("/ws/presence", get(gateway::presence))
 }
 
 /// The whole HTTP surface.
