@@ -12,5 +12,6 @@ mod messages;
 mod openapi;
 mod plugins;
 mod postgres;
+mod presence;
 mod store;
 mod story;

@@ -15,7 +15,7 @@ use crate::contract::{self, Document};
 /// How long a test waits for a frame that must come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// An open `/ws/chat`.
+/// An open socket.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Frames that came while another was waited for.
@@ -31,7 +31,11 @@ pub struct Socket {
 impl Socket {
     /// Connects without saying who.
     pub async fn connect(url: &str) -> Self {
-        let address = format!("{}/ws/chat", url.replacen("http", "ws", 1));
+        Self::connect_to(url, "/ws/chat").await
+    }
+
+    async fn connect_to(url: &str, path: &str) -> Self {
+        let address = format!("{}{path}", url.replacen("http", "ws", 1));
         let (stream, _) = connect_async(address).await.unwrap();
         Self::new(url, stream).await
     }
@@ -54,7 +58,12 @@ impl Socket {
 
     /// Connects and authenticates by the first frame.
     pub async fn open(url: &str, token: &str) -> Self {
-        let mut socket = Self::connect(url).await;
+        Self::open_at(url, "/ws/chat", token).await
+    }
+
+    /// Connects to this path and authenticates by the first frame.
+    pub async fn open_at(url: &str, path: &str, token: &str) -> Self {
+        let mut socket = Self::connect_to(url, path).await;
         socket.send_raw(&json!({ "type": "authenticate", "data": { "token": token } }).to_string()).await;
         socket.welcome().await;
         socket

@@ -39,7 +39,7 @@ pub struct ChannelView {
     pub member_count: i64,
     /// The newest message.
     pub last_message_id: Option<i64>,
-    /// Messages of others after the reader's mark.
+    /// Messages of others after the reader's mark, counted up to 10,000.
     pub unread_count: i64,
     /// Those of them that mention the reader.
     pub mention_count: i64,

@@ -1,10 +1,11 @@
 //! The gateway's frames: `{type, seq?, id?, data}`.
 
+use patchbay_core::VisiblePresence;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::User;
+use crate::{StatusName, Time, User};
 
 /// A frame from a client. `data` is parsed once the type is known.
 #[derive(Debug, Deserialize)]
@@ -126,6 +127,36 @@ pub struct IsTyping {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
+
+/// `presence.changed`, and an item of `presence.snapshot`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PresenceOf {
+    /// Whose.
+    pub user_id: i64,
+    /// What others see.
+    pub status: StatusName,
+    /// When a socket of the user was last open, if that is known.
+    pub last_seen: Option<Time>,
+}
+
+impl From<&VisiblePresence> for PresenceOf {
+    fn from(presence: &VisiblePresence) -> Self {
+        Self {
+            user_id: presence.user_id.0,
+            status: presence.status.into(),
+            last_seen: presence.last_seen.map(Time),
+        }
+    }
+}
+
+/// `presence.snapshot`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PresenceSnapshot {
+    /// The people that one shares a channel with, by rising id.
+    pub items: Vec<PresenceOf>,
+}
 
 #[derive(Serialize)]
 struct ServerFrame<'a, T: Serialize> {

@@ -19,8 +19,8 @@ pub use channels::{
 };
 pub use events::{event_data, event_schemas, scrubbed_message};
 pub use frames::{
-    Authenticate, ClientFrame, Empty, Hello, IsTyping, MessageSend, Place, ReadFrame, Refusal, Resume,
-    Subscribe, Typing, event_frame, frame, reply,
+    Authenticate, ClientFrame, Empty, Hello, IsTyping, MessageSend, Place, PresenceOf, PresenceSnapshot,
+    ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply,
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
 pub use plugins::{Plugin, PluginVersion, UpdatePlugin};

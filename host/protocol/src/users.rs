@@ -1,6 +1,6 @@
 //! Users.
 
-use patchbay_core::{Status, User as CoreUser, text};
+use patchbay_core::{Status, Timestamp, User as CoreUser, text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -62,11 +62,16 @@ impl User {
         }
     }
 
+    /// The user as seen by the user.
+    pub fn own(user: &CoreUser) -> Self {
+        Self::seen(user, user.status, user.last_seen, true)
+    }
+
     /// The user as somebody sees it who is to see this status, and perhaps the address.
-    pub fn seen(user: &CoreUser, status: Status, with_email: bool) -> Self {
+    pub fn seen(user: &CoreUser, status: Status, last_seen: Option<Timestamp>, with_email: bool) -> Self {
         Self {
             status: Some(status.into()),
-            last_seen: Some(user.last_seen.map(Time)),
+            last_seen: Some(last_seen.map(Time)),
             email: with_email.then(|| user.email.clone()),
             ..Self::public(user)
         }

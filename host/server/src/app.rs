@@ -157,7 +157,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let online = Online::default();
     let app = App {
-        hub: Hub::start(ops.clone(), online.clone(), signals),
+        hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
         config: Arc::new(config),
         ops,
         plugins,
@@ -202,6 +202,7 @@ async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
         tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
         serving.abort();
     }
+    app.hub.finish().await;
     Ok(())
 }
 

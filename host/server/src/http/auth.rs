@@ -30,7 +30,7 @@ pub(super) async fn register(
         bootstrap_token: body.bootstrap_token,
     };
     let user = app.ops.register(new, address).await?;
-    Ok((StatusCode::CREATED, axum::Json(User::seen(&user, user.status, true))))
+    Ok((StatusCode::CREATED, axum::Json(User::own(&user))))
 }
 
 pub(super) async fn login(
@@ -109,7 +109,7 @@ fn tokens(logged_in: LoggedIn) -> Tokens {
         refresh_token: logged_in.refresh_token,
         token_type: "bearer",
         expires_in: logged_in.expires_in.as_secs(),
-        user: User::seen(&logged_in.user, logged_in.user.status, true),
+        user: User::own(&logged_in.user),
     }
 }
 

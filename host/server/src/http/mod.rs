@@ -24,7 +24,7 @@ use axum::{
 use crate::{app::App, gateway};
 
 pub use extract::bearer;
-pub use openapi::{ApiDocument, Document};
+pub use openapi::{ApiDocument, Document, Operation};
 pub use problem::Failure;
 
 /// Most bytes of a JSON body.
@@ -121,6 +121,7 @@ fn routes() -> Routes {
         .add("/api/docs", get(openapi::page))
         .add("/api/docs/{file}", get(openapi::asset))
         .add("/ws/chat", get(gateway::chat))
+        .add("/ws/presence", get(gateway::presence))
 }
 
 /// What each area says of its endpoints, in the order in which they are shown.

@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
-use patchbay_core::{Actor, Status, User as CoreUser, UserId};
+use patchbay_core::{Actor, User as CoreUser, UserId, VisiblePresence};
 use patchbay_protocol::{List, SetStatus, UpdateMe, User};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,16 +30,15 @@ use crate::{
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
-/// A user as the actor sees them: others are offline while no socket of theirs is open.
+/// A user as the actor sees them.
 pub(super) fn user_for(app: &App, viewer: &Actor, user: &CoreUser) -> User {
     let is_self = viewer.user_id() == Some(user.id);
-    let status = if is_self || app.online.contains(user.id) { user.status } else { Status::Offline };
-    let mut seen = User::seen(user, status, is_self || viewer.is_superuser());
-    if !is_self && user.status == Status::Offline {
-        // Who chose to be invisible is not given away by the time.
-        seen.last_seen = Some(None);
+    if is_self {
+        return User::own(user);
     }
-    seen
+    let is_here = app.online.contains(user.id);
+    let seen = VisiblePresence::of(user.id, user.status, user.last_seen, is_here);
+    User::seen(user, seen.status, seen.last_seen, viewer.is_superuser())
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -23,7 +23,8 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 
-pub(super) use operation::{Asks, Described, Operation};
+pub use operation::Operation;
+pub(super) use operation::{Asks, Described};
 pub(super) use page::{asset, page};
 pub(super) use problems::OF_COMPONENTS;
 

@@ -19,95 +19,150 @@ pub(super) struct Frames {
     pub(super) text: String,
 }
 
-/// A frame: its type, whether it has a place in the journal, what it means, its data.
-type Frame = (&'static str, bool, &'static str, Value);
+/// The sockets that have a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Both,
+    Chat,
+    Presence,
+}
 
-/// The frames of `/ws/chat`.
+struct Frame {
+    kind: &'static str,
+    on: On,
+    meaning: &'static str,
+    data: Value,
+    /// Whether it has a place in the journal.
+    counted: bool,
+}
+
+fn plain(kind: &'static str, on: On, data: Value, meaning: &'static str) -> Frame {
+    Frame { kind, on, meaning, data, counted: false }
+}
+
+/// The frames of every socket.
 pub(super) fn describe(schemas: &mut Schemas) -> Frames {
     let (from_client, from_server) = (client_frames(schemas), server_frames(schemas));
     let mut described = Map::new();
-    for (kind, _, meaning, data) in &from_client {
-        described.insert(format!("request.{kind}"), request(kind, meaning, data));
+    for frame in &from_client {
+        described.insert(format!("request.{}", frame.kind), request(frame.kind, frame.meaning, &frame.data));
     }
-    for (kind, counted, meaning, data) in &from_server {
-        described.insert(format!("frame.{kind}"), frame(kind, *counted, meaning, data));
+    for frame in &from_server {
+        described.insert(format!("frame.{}", frame.kind), answer(frame));
     }
     described.insert("frame.plugin".into(), plugin_frame());
-    let mut text = String::from("Client to server:\n\n| type | data | |\n| --- | --- | --- |\n");
-    table(&mut text, &from_client);
-    text.push_str("\nServer to client:\n\n| type | data | |\n| --- | --- | --- |\n");
-    table(&mut text, &from_server);
-    text.push_str(
-        "| `plugin.{name}.{event}` | what the plugin says | An event of a plugin. `seq` if it is kept. |\n",
-    );
-    let names = |prefix: &str, frames: &[Frame]| {
-        let refs = frames.iter().map(|(kind, ..)| {
-            ((*kind).to_owned(), json!({ "$ref": format!("#/components/schemas/{prefix}.{kind}") }))
-        });
-        refs.collect::<Map<_, _>>()
-    };
-    let mut server = names("frame", &from_server);
-    server.insert("plugin.{name}.{event}".into(), json!({ "$ref": "#/components/schemas/frame.plugin" }));
-    let sockets = json!({ "/ws/chat": { "client": names("request", &from_client), "server": server } });
-    Frames { schemas: described, sockets, text }
+    let (mut text, mut sockets) = (String::new(), Map::new());
+    for (path, door) in [("/ws/chat", On::Chat), ("/ws/presence", On::Presence)] {
+        let (client, server) = (of(&from_client, door), of(&from_server, door));
+        // Writing to a String can't fail.
+        let _ = write!(
+            text,
+            "## {path}\n\nClient to server:\n\n{}\nServer to client:\n\n{}",
+            table(&client),
+            table(&server)
+        );
+        let mut server = references("frame", &server);
+        if door == On::Chat {
+            text.push_str("| `plugin.{name}.{event}` | what the plugin says | An event of a plugin. `seq` if it is kept. |\n");
+            server.insert("plugin.{name}.{event}".into(), reference("frame", "plugin"));
+        }
+        text.push('\n');
+        sockets.insert(path.into(), json!({ "client": references("request", &client), "server": server }));
+    }
+    Frames { schemas: described, sockets: sockets.into(), text }
+}
+
+fn of(frames: &[Frame], door: On) -> Vec<&Frame> {
+    frames.iter().filter(|frame| frame.on == On::Both || frame.on == door).collect()
+}
+
+fn reference(prefix: &str, kind: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{prefix}.{kind}") })
+}
+
+fn references(prefix: &str, frames: &[&Frame]) -> Map<String, Value> {
+    frames.iter().map(|frame| (frame.kind.to_owned(), reference(prefix, frame.kind))).collect()
 }
 
 fn client_frames(schemas: &mut Schemas) -> Vec<Frame> {
+    let mut data =
+        |on, kind, schema: fn(&mut Schemas) -> Value, meaning| plain(kind, on, schema(schemas), meaning);
     vec![
-        (
+        data(
+            On::Both,
             "authenticate",
-            false,
+            Schemas::request::<protocol::Authenticate>,
             "The first frame, unless the upgrade had the token; within 10 s.",
-            schemas.request::<protocol::Authenticate>(),
         ),
-        (
-            "resume",
-            false,
-            "Replays everything after `seq`. Answered by `resumed`, or by `resync` if something may be missing.",
-            schemas.request::<protocol::Resume>(),
-        ),
-        (
+        data(
+            On::Both,
             "heartbeat",
-            false,
+            Schemas::request::<protocol::Empty>,
             "Every `heartbeat_ms`. Answered by `heartbeat_ack`.",
-            schemas.request::<protocol::Empty>(),
         ),
-        (
+        data(
+            On::Chat,
+            "resume",
+            Schemas::request::<protocol::Resume>,
+            "Replays everything after `seq`. Answered by `resumed`, or by `resync` if something may be missing.",
+        ),
+        data(
+            On::Chat,
             "message.send",
-            false,
+            Schemas::request::<protocol::MessageSend>,
             "Posts. Answered by `ack` with the message.",
-            schemas.request::<protocol::MessageSend>(),
         ),
-        ("typing", false, "Tells the other members.", schemas.request::<protocol::Typing>()),
-        ("read", false, "Moves one's read mark.", schemas.request::<protocol::ReadFrame>()),
-        (
+        data(On::Chat, "typing", Schemas::request::<protocol::Typing>, "Tells the other members."),
+        data(On::Chat, "read", Schemas::request::<protocol::ReadFrame>, "Moves one's read mark."),
+        data(
+            On::Chat,
             "subscribe",
-            false,
+            Schemas::request::<protocol::Subscribe>,
             "Follows public channels that one is not a member of.",
-            schemas.request::<protocol::Subscribe>(),
         ),
+        data(On::Presence, "presence.set", Schemas::request::<protocol::SetStatus>, "Chooses a status."),
     ]
 }
 
 fn server_frames(schemas: &mut Schemas) -> Vec<Frame> {
     let place = schemas.answer::<protocol::Place>();
-    let ack = json!({ "anyOf": [schemas.answer::<protocol::Message>(), place, schemas.answer::<protocol::Empty>()] });
+    let ack = json!({ "anyOf": [
+        schemas.answer::<protocol::Message>(),
+        place,
+        schemas.answer::<protocol::SetStatus>(),
+        schemas.answer::<protocol::Empty>(),
+    ] });
     let mut frames = vec![
-        ("hello", false, "The connection is authenticated.", schemas.answer::<protocol::Hello>()),
-        (
+        plain("hello", On::Both, schemas.answer::<protocol::Hello>(), "The connection is authenticated."),
+        plain(
             "ack",
-            false,
-            "The request was carried out: the message of `message.send`, the place from which a `subscribe` holds, or nothing.",
+            On::Both,
             ack,
+            "The request was carried out: with the message of `message.send`, the place from which a `subscribe` holds, the status that was set, or nothing.",
         ),
-        ("error", false, "The request was refused.", schemas.answer::<protocol::Refusal<'_>>()),
-        ("heartbeat_ack", false, "The server is there.", schemas.answer::<protocol::Empty>()),
-        ("resumed", false, "Nothing is missing up to `seq`.", place.clone()),
-        ("resync", false, "Something may be missing: fetch afresh.", place),
-        ("typing", false, "Somebody is typing.", schemas.answer::<protocol::IsTyping>()),
+        plain("error", On::Both, schemas.answer::<protocol::Refusal<'_>>(), "The request was refused."),
+        plain("heartbeat_ack", On::Both, schemas.answer::<protocol::Empty>(), "The server is there."),
+        plain("resumed", On::Chat, place.clone(), "Nothing is missing up to `seq`."),
+        plain("resync", On::Chat, place, "Something may be missing: fetch afresh."),
+        plain("typing", On::Chat, schemas.answer::<protocol::IsTyping>(), "Somebody is typing."),
+        plain(
+            "presence.snapshot",
+            On::Presence,
+            schemas.answer::<protocol::PresenceSnapshot>(),
+            "Who of the people that one shares a channel with is here; after `hello`.",
+        ),
+        plain(
+            "presence.changed",
+            On::Both,
+            schemas.answer::<protocol::PresenceOf>(),
+            "Somebody came, went, or chose another status.",
+        ),
     ];
     let events = protocol::event_schemas(&mut schemas.answers);
-    frames.extend(events.into_iter().map(|(kind, says, data)| (kind, true, says, data.to_value())));
+    frames.extend(events.into_iter().map(|(kind, meaning, data)| Frame {
+        counted: true,
+        ..plain(kind, On::Chat, data.to_value(), meaning)
+    }));
     frames
 }
 
@@ -127,9 +182,9 @@ fn request(kind: &str, meaning: &str, data: &Value) -> Value {
     })
 }
 
-fn frame(kind: &str, counted: bool, meaning: &str, data: &Value) -> Value {
-    let mut properties = json!({ "type": { "const": kind }, "data": data });
-    let required = if counted {
+fn answer(frame: &Frame) -> Value {
+    let mut properties = json!({ "type": { "const": frame.kind }, "data": frame.data });
+    let required = if frame.counted {
         properties["seq"] =
             json!({ "type": "integer", "minimum": 1, "description": "Its place in the journal." });
         json!(["type", "seq", "data"])
@@ -138,7 +193,7 @@ fn frame(kind: &str, counted: bool, meaning: &str, data: &Value) -> Value {
         json!(["type", "data"])
     };
     json!({
-        "description": meaning,
+        "description": frame.meaning,
         "type": "object",
         "properties": properties,
         "required": required,
@@ -160,12 +215,13 @@ fn plugin_frame() -> Value {
     })
 }
 
-fn table(text: &mut String, frames: &[Frame]) {
-    for (kind, counted, meaning, data) in frames {
-        let name = data["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+fn table(frames: &[&Frame]) -> String {
+    let mut text = String::from("| type | data | |\n| --- | --- | --- |\n");
+    for frame in frames {
+        let name = frame.data["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
         let name = name.map_or_else(|| "depends on the request".to_owned(), |name| format!("`{name}`"));
-        let seq = if *counted { " Has a `seq`." } else { "" };
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "| `{kind}` | {name} | {meaning}{seq} |");
+        let seq = if frame.counted { " Has a `seq`." } else { "" };
+        let _ = writeln!(text, "| `{}` | {name} | {}{seq} |", frame.kind, frame.meaning);
     }
+    text
 }
