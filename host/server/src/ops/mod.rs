@@ -44,7 +44,7 @@ pub use accounts::Registration;
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Error, Result, Thing};
 pub use messages::NewPost;
-pub use replay::{MAX_FOLLOWED, Replay, too_many_followed};
+pub use replay::{Replay, too_many_followed};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 
