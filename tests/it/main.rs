@@ -1,12 +1,16 @@
 //! The integration tests: one binary, a module per area, each test against a server of its own.
 
+mod accounts;
+mod admin;
 mod auth;
 mod channels;
+mod cli;
 mod config;
 mod durability;
 mod files;
 mod gateway;
 mod guests;
+mod keys;
 mod messages;
 mod plugins;
 mod postgres;

@@ -8,7 +8,7 @@ mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
-pub use server::{TestApp, component, guest, program};
+pub use server::{Ran, TestApp, component, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};

@@ -146,17 +146,22 @@ impl Driver {
             user: protocol::User,
         }
         let going_away = |_| End::Close(Close::GoingAway);
-        let user = self.app.ops.user(&caller.actor, caller.user_id).await.map_err(going_away)?;
         let hub = self.app.hub.register(caller.user_id, caller.session_id).await.map_err(going_away)?;
+        let (actor, user_id, seq) = (caller.actor.clone(), caller.user_id, hub.seq);
+        self.session.authenticated(Instant::now(), seq);
+        self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
+        // The session may have ended between the check of the token and the registration, and its authority may
+        // have changed.
+        self.check_expiry().await?;
+        let user = self.app.ops.user(&actor, user_id).await.map_err(going_away)?;
+        if user.is_superuser != actor.is_superuser() {
+            return Err(End::Close(Close::GoingAway));
+        }
         let hello = Hello {
             heartbeat_ms: HEARTBEAT.as_millis(),
-            seq: hub.seq,
+            seq,
             user: protocol::User::seen(&user, user.status, true),
         };
-        self.session.authenticated(Instant::now(), hub.seq);
-        self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
-        // The session may have ended between the check of the token and the registration.
-        self.check_expiry().await?;
         self.text(frame("hello", hello)).await
     }
 

@@ -30,6 +30,7 @@ pub(super) async fn register(
         password: body.password,
         full_name: body.full_name,
         bootstrap_token: body.bootstrap_token,
+        invite_token: body.invite_token,
     };
     let user = app.ops.register(new, address).await?;
     Ok((StatusCode::CREATED, axum::Json(User::seen(&user, user.status, true))))
