@@ -1,6 +1,7 @@
 //! Times as text.
 
 use patchbay_core::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// RFC 3339, UTC, with milliseconds: `2026-01-31T12:00:00.000Z`.
@@ -27,6 +28,22 @@ impl<'de> Deserialize<'de> for Time {
         let time: jiff::Timestamp =
             text.parse().map_err(|_| serde::de::Error::custom("must be a time as in RFC 3339"))?;
         Ok(Self(Timestamp(time.as_millisecond())))
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$",
+            "description": "RFC 3339, UTC, with milliseconds.",
+            "examples": ["2026-01-31T12:00:00.000Z"],
+        })
     }
 }
 

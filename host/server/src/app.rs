@@ -49,6 +49,8 @@ pub struct App {
     pub hub: Hub,
     /// Who has a socket open.
     pub online: Online,
+    /// The OpenAPI document.
+    pub api_document: http::ApiDocument,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
     stopping: Arc<AtomicBool>,
@@ -75,11 +77,12 @@ impl App {
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
         let online = Online::default();
         Ok(Self {
-            hub: Hub::start(ops.clone(), online.clone(), signals),
+            hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
             config: Arc::new(config),
             ops,
             plugins,
             online,
+            api_document: http::ApiDocument::default(),
             sockets: TaskTracker::new(),
             stopping: Arc::default(),
         })
@@ -232,6 +235,7 @@ async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
         tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
         serving.abort();
     }
+    app.hub.finish().await;
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub use keys::SigningKeyRow;
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
 pub use sessions::{RefreshTokenRow, SessionRow};
-pub use users::{NewUser, UserSecret};
+pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx};
 
 use crate::writer::Writer;

@@ -1,20 +1,22 @@
 //! `/api/admin/users`, `/api/admin/invites`, `/api/admin/audit`
 
-use axum::{extract::State, response::IntoResponse};
+use axum::extract::State;
 use http::StatusCode;
 use patchbay_core::{Timestamp, UserId};
 use patchbay_protocol::{AuditActor, AuditEntry, CreateInvite, Invite, List, UpdateUser, User};
 use patchbay_store::{self as store, AuditRow, InviteRow};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     Failure,
     extract::{Id, Json, PageParams, Params},
+    openapi::Document,
     users::{ListParams, user_for},
 };
 use crate::{
     app::App,
-    ops::{Admin, AuditFilter, Invitation, StandingChanges},
+    ops::{Admin, AuditFilter, Invitation, MAX_PAGE, StandingChanges},
 };
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
@@ -61,7 +63,7 @@ pub(super) async fn create_invite(
     State(app): State<App>,
     by: Admin,
     Json(body): Json<CreateInvite>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<(StatusCode, axum::Json<Invite>), Failure> {
     let wanted = Invitation {
         expires_in: body.expires_in,
         expires_at: body.expires_at.map(|at| at.0),
@@ -90,12 +92,21 @@ pub(super) async fn revoke_invite(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct AuditParams {
+    /// Only acts of this kind, e.g. `user.deactivated`.
     action: Option<String>,
+    /// Only acts of this user, or of the `operator` at the machine.
+    #[schemars(regex(pattern = "^(operator|[0-9]{1,18})$"))]
     actor: Option<String>,
+    /// How many.
+    #[schemars(range(min = 1, max = MAX_PAGE), extend("default" = 50))]
     limit: Option<i64>,
+    /// Only ids below this one.
+    #[schemars(range(min = 0))]
     before: Option<i64>,
+    /// Only ids above this one; not with `before`.
+    #[schemars(range(min = 0))]
     after: Option<i64>,
 }
 
@@ -104,18 +115,22 @@ pub(super) async fn audit(
     by: Admin,
     Params(params): Params<AuditParams>,
 ) -> Answer<List<AuditEntry>> {
-    let actor = match params.actor.as_deref() {
-        None => None,
-        Some("operator") => Some(store::AuditActor::Operator),
-        Some(id) => match id.parse() {
-            Ok(id) => Some(store::AuditActor::User(UserId(id))),
-            Err(_) => return Err(Failure::field("actor", "invalid", "must be a user's id or \"operator\"")),
-        },
-    };
+    let actor = params.actor.as_deref().map(actor).transpose()?;
     let page = PageParams { limit: params.limit, before: params.before, after: params.after };
     let filter = AuditFilter { action: params.action, actor };
     let page = app.ops.audit_log(&by, filter, page.request()?).await?;
     Ok(list(page.items.into_iter().map(entry).collect(), page.has_more))
+}
+
+fn actor(text: &str) -> Result<store::AuditActor, Failure> {
+    if text == "operator" {
+        return Ok(store::AuditActor::Operator);
+    }
+    let is_number = (1..=18).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+    match text.parse() {
+        Ok(id) if is_number => Ok(store::AuditActor::User(UserId(id))),
+        _ => Err(Failure::field("actor", "format", "must be a user's id or \"operator\"")),
+    }
 }
 
 fn entry(row: AuditRow) -> AuditEntry {
@@ -129,4 +144,40 @@ fn entry(row: AuditRow) -> AuditEntry {
         ip: row.ip,
         created_at: Timestamp(row.created_at).into(),
     }
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Administration", "For superusers.");
+    doc.get("/api/admin/users", users)
+        .says(
+            "List all accounts",
+            "By rising id. `query` is looked for in usernames, full names and e-mail addresses.",
+        )
+        .refuses(403, &["forbidden"]);
+    doc.change("/api/admin/users/{id}", update_user)
+        .says(
+            "Activate, deactivate, promote or demote",
+            "A deactivated user's sessions end and their sockets close with 4401 at once.",
+        )
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["user_not_found"])
+        .refuses(409, &["last_superuser"]);
+    doc.get("/api/admin/invites", invites)
+        .says("List invitations", "Newest first, with those that expired in the last 30 days.")
+        .refuses(403, &["forbidden"]);
+    doc.post("/api/admin/invites", create_invite)
+        .says("Make an invitation", "The answer is the only place that shows its token.")
+        .answers(201, "The invitation.")
+        .refuses(403, &["forbidden"]);
+    doc.delete("/api/admin/invites/{id}", revoke_invite)
+        .says("Take an invitation back", "Accounts made with it stay.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["invite_not_found"]);
+    doc.get("/api/admin/audit", audit)
+        .says(
+            "Read the log of administrative acts",
+            "Newest first. It is kept for ever and holds no secrets.",
+        )
+        .refuses(403, &["forbidden"]);
 }
