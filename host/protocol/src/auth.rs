@@ -24,6 +24,8 @@ pub struct Register {
     pub full_name: Option<String>,
     /// Makes the first account of a deployment superuser from anywhere.
     pub bootstrap_token: Option<String>,
+    /// An invitation, where not everyone may register.
+    pub invite_token: Option<String>,
 }
 
 /// `POST /api/auth/login`.

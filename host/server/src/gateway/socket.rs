@@ -148,7 +148,6 @@ impl Driver {
     /// Somebody is behind the connection: registers it and says hello.
     async fn enter(&mut self, caller: Caller) -> Result<(), End> {
         let going_away = |_| End::Close(Close::GoingAway);
-        let user = self.app.ops.user(&caller.actor, caller.user_id).await.map_err(going_away)?;
         let door = self.session.door();
         let registered = self.app.hub.register(door, caller.user_id, caller.session_id).await;
         let mut hub = registered.map_err(|error| match error {
@@ -156,15 +155,17 @@ impl Driver {
             _ => End::Close(Close::GoingAway),
         })?;
         let here = std::mem::take(&mut hub.here);
-        let hello = Hello {
-            heartbeat_ms: HEARTBEAT.as_secs() * 1000,
-            seq: hub.seq,
-            user: protocol::User::own(&user),
-        };
-        self.session.authenticated(Instant::now(), hub.seq);
+        let (actor, user_id, seq) = (caller.actor.clone(), caller.user_id, hub.seq);
+        self.session.authenticated(Instant::now(), seq);
         self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
-        // The session may have ended between the check of the token and the registration.
+        // The session may have ended between the check of the token and the registration, and its authority may
+        // have changed.
         self.check_expiry().await?;
+        let user = self.app.ops.user(&actor, user_id).await.map_err(going_away)?;
+        if user.is_superuser != actor.is_superuser() {
+            return Err(End::Close(Close::GoingAway));
+        }
+        let hello = Hello { heartbeat_ms: HEARTBEAT.as_secs() * 1000, seq, user: protocol::User::own(&user) };
         self.text(frame("hello", hello)).await?;
         match door {
             Door::Chat => Ok(()),

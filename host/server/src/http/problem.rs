@@ -71,6 +71,7 @@ impl From<Error> for Failure {
                 format!("there is no such {}", thing.as_str()),
             ),
             Error::Forbidden(why) => Self::new(StatusCode::FORBIDDEN, "forbidden", why),
+            Error::Denied(code, why) => Self::new(StatusCode::FORBIDDEN, code, why),
             Error::Unauthenticated(code, why) => Self::new(StatusCode::UNAUTHORIZED, code, why),
             Error::Invalid(faults) => Self {
                 errors: faults
