@@ -4,10 +4,12 @@
 
 mod client;
 pub mod postgres;
+mod raw;
 mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
+pub use raw::{Raw, RawAnswer};
 pub use server::{TestApp, component, guest, program};
 pub use socket::Socket;
 

@@ -27,6 +27,8 @@ pub struct TestApp {
     database: Option<postgres::Database>,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
+    /// What it said on standard output when it started.
+    output: Arc<Mutex<Vec<String>>>,
 }
 
 /// The directory of the build that this test belongs to.
@@ -78,9 +80,9 @@ impl TestApp {
         let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
-        let log = Arc::default();
-        let (child, url) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, expected: Mutex::default(), database, url }
+        let (log, output) = (Arc::default(), Arc::default());
+        let (child, url) = launch(data.path(), &settings, &log, &output).await;
+        Self { child, data, settings, log, expected: Mutex::default(), database, url, output }
     }
 
     /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
@@ -106,16 +108,26 @@ impl TestApp {
 
     /// Starts the server again on the same data, at another port.
     pub async fn restart(&mut self) {
-        let (child, url) = launch(self.data.path(), &self.settings, &self.log).await;
+        let (child, url) = launch(self.data.path(), &self.settings, &self.log, &self.output).await;
         self.child = child;
         self.url = url;
     }
 
     /// Asks the server to stop, and waits until it has; whether it ended well.
     pub async fn stop(&mut self) -> bool {
+        self.ask_to_stop().await;
+        self.ended().await
+    }
+
+    /// Asks the server to stop.
+    pub async fn ask_to_stop(&self) {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until a server that was asked to has stopped; whether it ended well.
+    pub async fn ended(&mut self) -> bool {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("the server did not stop").unwrap().success()
     }
@@ -128,6 +140,25 @@ impl TestApp {
     /// What the server has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
+    }
+
+    /// What the server said of this on standard output, once it has.
+    pub async fn said(&self, what: &str) -> String {
+        let found = async {
+            loop {
+                let line = self
+                    .output
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .find_map(|line| Some(line.trim().strip_prefix(what)?.trim().to_owned()));
+                if let Some(line) = line {
+                    return line;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(START, found).await.expect("the server did not say it")
     }
 
     /// This test makes the server log an error that contains this text.
@@ -175,7 +206,12 @@ impl Drop for TestApp {
     }
 }
 
-async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
+async fn launch(
+    data: &Path,
+    settings: &[String],
+    log: &Arc<Mutex<Vec<String>>>,
+    said: &Arc<Mutex<Vec<String>>>,
+) -> (Child, String) {
     let mut command = Command::new(program());
     command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
     for setting in settings {
@@ -211,6 +247,11 @@ async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>)
     });
     let url = url.await.expect("the server does not start");
     // What else it prints must not fill the pipe.
-    tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
+    let said = Arc::clone(said);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = output.next_line().await {
+            said.lock().unwrap().push(line);
+        }
+    });
     (child, url)
 }

@@ -8,9 +8,11 @@ mod config;
 mod files;
 mod gateway;
 mod http;
+mod metrics;
 mod ops;
 mod picture;
 mod plugin_host;
+mod traces;
 
 fn main() -> std::process::ExitCode {
     cli::run()

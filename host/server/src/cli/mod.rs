@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{self, Config, Flags, LogFormat},
+    config::{self, Config, Flags},
+    traces,
 };
 
 /// A team-chat backend that is extended by WebAssembly components.
@@ -87,14 +88,8 @@ impl Settings {
 /// Runs the program.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(settings) => with_config(&settings, |config, _| {
-            start_log(&config.log);
-            block_on(app::serve(config))
-        }),
-        Command::Migrate(settings) => with_config(&settings, |config, _| {
-            start_log(&config.log);
-            block_on(migrate(config))
-        }),
+        Command::Serve(settings) => with_config(&settings, |config, _| block_on(config, app::serve)),
+        Command::Migrate(settings) => with_config(&settings, |config, _| block_on(config, migrate)),
         Command::CheckConfig(settings) => with_config(&settings, |config, _| {
             for name in &config.without_effect {
                 say(&format!("note: {name} has no effect in this version"));
@@ -140,12 +135,20 @@ fn with_config(
     }
 }
 
-fn block_on(future: impl Future<Output = Result<(), app::StartError>>) -> Result<(), app::StartError> {
-    tokio::runtime::Builder::new_multi_thread()
+fn block_on<F: Future<Output = Result<(), app::StartError>>>(
+    config: Config,
+    act: impl FnOnce(Config) -> F,
+) -> Result<(), app::StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(app::StartError::runtime)?
-        .block_on(future)
+        .map_err(|error| app::StartError::new("async runtime", error))?;
+    let entered = runtime.enter();
+    traces::start(&config.log, &config.trace).map_err(|error| app::StartError::new("traces", error))?;
+    drop(entered);
+    let ended = runtime.block_on(act(config));
+    traces::stop();
+    ended
 }
 
 async fn migrate(config: Config) -> Result<(), app::StartError> {
@@ -153,15 +156,6 @@ async fn migrate(config: Config) -> Result<(), app::StartError> {
     app::migrate(&config).await?;
     say("the database is up to date");
     Ok(())
-}
-
-fn start_log(log: &config::Log) {
-    let filter = tracing_subscriber::EnvFilter::new(&log.filter);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
 }
 
 fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String> {

@@ -10,10 +10,12 @@ mod files;
 mod journal;
 mod limits;
 mod log;
+mod metrics;
 mod plugins;
 mod reserved;
 mod server;
 mod source;
+mod trace;
 mod value;
 
 pub use auth::{Auth, Registration};
@@ -21,13 +23,17 @@ pub use cors::Cors;
 pub use database::Database;
 pub use files::Files;
 pub use journal::Journal;
-pub use limits::Limits;
+pub use limits::{Count, Limits};
 pub use log::{Log, LogFormat};
+pub use metrics::Metrics;
 pub use plugins::{Declared, Plugins};
-pub use server::Server;
+pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
+pub use trace::Trace;
 
 use source::Setting;
+#[cfg(test)]
+pub use value::Value;
 
 /// All settings of a deployment.
 #[derive(Clone, Debug)]
@@ -46,6 +52,10 @@ pub struct Config {
     pub limits: Limits,
     /// `log.*`
     pub log: Log,
+    /// `metrics.*`
+    pub metrics: Metrics,
+    /// `trace.*`
+    pub trace: Trace,
     /// `cors.*`
     pub cors: Cors,
     /// `plugins.*`
@@ -64,6 +74,8 @@ pub fn settings() -> Vec<Setting> {
         Journal::SETTINGS,
         Limits::SETTINGS,
         Log::SETTINGS,
+        Metrics::SETTINGS,
+        Trace::SETTINGS,
         Cors::SETTINGS,
         Plugins::SETTINGS,
         reserved::SETTINGS,
@@ -86,6 +98,8 @@ impl Config {
             journal: Journal::from_values(&values, &mut faults),
             limits: Limits::from_values(&values, &mut faults),
             log: Log::from_values(&values, &mut faults),
+            metrics: Metrics::from_values(&values, &mut faults),
+            trace: Trace::from_values(&values, &mut faults),
             cors: Cors::from_values(&values, &mut faults),
             plugins: Plugins::from_values(&values, &mut faults),
             without_effect: values.set_among(reserved::SETTINGS),

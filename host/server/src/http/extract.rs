@@ -1,9 +1,7 @@
 //! Parsing requests: bodies, ids, pages, who calls. Every failure is a problem document that says which field.
 
-use std::net::SocketAddr;
-
 use axum::{
-    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
     http::request::Parts,
 };
 use bytes::Bytes;
@@ -11,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use patchbay_core::Actor;
 use serde::de::DeserializeOwned;
 
-use super::Failure;
+use super::{Failure, client};
 use crate::{
     app::App,
     ops::{Caller, ClientAddress, Device, MAX_PAGE, PageRequest},
@@ -206,12 +204,9 @@ pub struct From(pub ClientAddress);
 impl FromRequestParts<App> for From {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let ip = peer.map_or(std::net::IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
-        let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
-        let forwarded = forwarded.iter().any(|name| parts.headers.contains_key(*name));
-        Ok(Self(ClientAddress { ip, forwarded }))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let known = parts.extensions.get::<ClientAddress>().cloned();
+        Ok(Self(known.unwrap_or_else(|| client::address(&parts.extensions, &parts.headers, app))))
     }
 }
 

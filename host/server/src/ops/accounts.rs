@@ -1,12 +1,18 @@
 //! Making accounts and logging in.
 
-use patchbay_core::{Event, Timestamp, User, text};
+use std::net::IpAddr;
+
+use patchbay_core::{Event, Timestamp, User, UserId, text};
 use patchbay_store::{NewUser, StoreError};
 
 use super::{
-    ClientAddress, Device, Error, LoggedIn, Ops, Result, error::Faults, journal::emit, sessions::actor_of,
+    ClientAddress, Device, Error, LoggedIn, Ops, Result,
+    error::Faults,
+    journal::emit,
+    rates::{Attempt, same_network},
+    sessions::actor_of,
 };
-use crate::config;
+use crate::{auth::passwords::PasswordError, config};
 
 /// What a new account is made of.
 #[derive(Clone)]
@@ -29,9 +35,13 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`; [`Error::Forbidden`]
-    /// if registration is closed or the bootstrap token is wrong.
+    /// if registration is closed or the bootstrap token is wrong; [`Error::TooMany`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn register(&self, new: Registration, from: ClientAddress) -> Result<User> {
         check_registration(&new)?;
+        if let Some(rates) = &self.0.rates {
+            rates.registration(from.ip)?;
+        }
         let has_token = match (&new.bootstrap_token, self.bootstrap_token()) {
             (None, _) => false,
             (Some(given), Some(expected)) if *given == expected => true,
@@ -79,14 +89,48 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] with `invalid_credentials`, after the same time whether or not the user
-    /// exists.
-    pub async fn login(&self, login: &str, password: String, device: Device) -> Result<LoggedIn> {
+    /// exists; [`Error::TooMany`] after wrong passwords (`rates::guesses` says whose).
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn login(
+        &self,
+        login: &str,
+        password: String,
+        from: &ClientAddress,
+        device: Device,
+    ) -> Result<LoggedIn> {
         let secret = self.0.store.read().await?.secret_by_login(login).await?;
+        let user_id = secret.as_ref().map(|secret| secret.id);
+        let attempt = match &self.0.rates {
+            Some(rates) => {
+                let is_known = || self.has_session_from(user_id, from.ip);
+                Some(rates.guesses.login(login, from.ip, is_known).await?)
+            }
+            None => None,
+        };
         let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
-        let matches = self.0.passwords.verify(password, hashed).await?;
+        let verified = self.0.passwords.verify(password, hashed).await;
+        settle(attempt, &verified);
+        let matches = verified?;
         let secret = secret.filter(|s| matches && s.is_active).ok_or_else(wrong_credentials)?;
         let user = self.0.store.read().await?.user(secret.id).await?.ok_or_else(wrong_credentials)?;
         self.start_session(user, secret.hashed_password, device).await
+    }
+
+    /// Whether the account is logged in from an address already.
+    async fn has_session_from(&self, user: Option<UserId>, ip: IpAddr) -> Result<bool> {
+        let Some(user) = user else { return Ok(false) };
+        let sessions = self.0.store.read().await?.sessions_of(user, Timestamp::now()).await?;
+        let mut addresses = sessions.iter().filter_map(|session| session.ip.as_deref()?.parse().ok());
+        Ok(addresses.any(|known| same_network(known, ip)))
+    }
+}
+
+/// Tells the limit of guesses how one ended.
+pub(super) fn settle(attempt: Option<Attempt<'_>>, verified: &std::result::Result<bool, PasswordError>) {
+    match (attempt, verified) {
+        (Some(attempt), Ok(true)) => attempt.succeeded(),
+        (Some(attempt), Err(_)) => attempt.undecided(),
+        (Some(_), Ok(false)) | (None, _) => {}
     }
 }
 

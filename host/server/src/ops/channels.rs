@@ -60,6 +60,7 @@ impl Ops {
     ///
     /// # Errors
     /// If the database can't be read.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn channels(
         &self,
         actor: &Actor,
@@ -75,6 +76,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn channel(&self, actor: &Actor, id: ChannelId) -> Result<ChannelForViewer> {
         let mut conn = self.0.store.read().await?;
         enter(&mut conn, actor, id).await?;
@@ -85,6 +87,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn create_channel(&self, actor: &Actor, new: NewChannel) -> Result<CreatedChannel> {
         let maker = user_of(actor)?;
         let new = check_new(new, maker)?;
@@ -96,6 +99,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn update_channel(
         &self,
         actor: &Actor,
@@ -138,6 +142,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn delete_channel(&self, actor: &Actor, id: ChannelId) -> Result<()> {
         let actor = actor.clone();
         self.0

@@ -58,6 +58,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member, [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn post_message(&self, actor: &Actor, channel: ChannelId, new: NewPost) -> Result<Posted> {
         let sender = user_of(actor)?;
         check_post(&new)?;
@@ -72,6 +73,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn message(&self, actor: &Actor, id: MessageId) -> Result<Message> {
         let mut conn = self.0.store.read().await?;
         Ok(find_message(&mut conn, actor, id).await?.0)
@@ -81,6 +83,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn messages(
         &self,
         actor: &Actor,
@@ -96,6 +99,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn thread(&self, actor: &Actor, id: MessageId, page: PageRequest) -> Result<ThreadPage> {
         let mut conn = self.0.store.read().await?;
         let (message, _) = find_message(&mut conn, actor, id).await?;
@@ -111,6 +115,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn message_history(
         &self,
         actor: &Actor,
@@ -126,6 +131,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn edit_message(&self, actor: &Actor, id: MessageId, content: String) -> Result<Message> {
         let actor = actor.clone();
         self.0.store.write(move |tx| Box::pin(async move { edit(tx, &actor, id, content).await })).await
@@ -135,6 +141,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn delete_message(&self, actor: &Actor, id: MessageId) -> Result<()> {
         let actor = actor.clone();
         self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await
