@@ -48,6 +48,8 @@ pub struct App {
     pub hub: Hub,
     /// Who has a socket open.
     pub online: Online,
+    /// The OpenAPI document.
+    pub api_document: http::ApiDocument,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
     /// The open connections.
@@ -157,11 +159,12 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let (online, connections) = (Online::default(), Connections::new(&config));
     let app = App {
-        hub: Hub::start(ops.clone(), online.clone(), signals),
+        hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
         config: Arc::new(config),
         ops,
         plugins,
         online,
+        api_document: http::ApiDocument::default(),
         sockets: TaskTracker::new(),
         connections,
         metrics: Metrics::new(),
@@ -216,6 +219,7 @@ async fn run(app: App, listener: TcpListener, metrics: Option<TcpListener>) -> R
     if let Some(watching) = watching {
         watching.abort();
     }
+    app.hub.finish().await;
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub use journal::{Entry, NewEntry, Viewer};
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
 pub use sessions::{RefreshTokenRow, SessionRow, SigningKey};
-pub use users::{NewUser, UserSecret};
+pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx, WriterLoad};
 
 use crate::writer::Writer;

@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod metrics;
 mod plugins;
+mod presence;
 mod reserved;
 mod server;
 mod source;
@@ -27,6 +28,7 @@ pub use limits::{Count, Limits};
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
 pub use plugins::{Declared, Plugins};
+pub use presence::Presence;
 pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
 pub use trace::Trace;
@@ -48,6 +50,8 @@ pub struct Config {
     pub auth: Auth,
     /// `journal.*`
     pub journal: Journal,
+    /// `presence.*`
+    pub presence: Presence,
     /// `limits.*`
     pub limits: Limits,
     /// `log.*`
@@ -72,6 +76,7 @@ pub fn settings() -> Vec<Setting> {
         Files::SETTINGS,
         Auth::SETTINGS,
         Journal::SETTINGS,
+        Presence::SETTINGS,
         Limits::SETTINGS,
         Log::SETTINGS,
         Metrics::SETTINGS,
@@ -96,6 +101,7 @@ impl Config {
             files: Files::from_values(&values, &mut faults),
             auth: Auth::from_values(&values, &mut faults),
             journal: Journal::from_values(&values, &mut faults),
+            presence: Presence::from_values(&values, &mut faults),
             limits: Limits::from_values(&values, &mut faults),
             log: Log::from_values(&values, &mut faults),
             metrics: Metrics::from_values(&values, &mut faults),

@@ -8,7 +8,6 @@ const fn reserved(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 pub(super) const SETTINGS: &[Setting] = &[
-    reserved("presence.grace", "30s", " How long a user without a socket still counts as online."),
     reserved("voice.udp_port", "7882", " The UDP port of voice."),
     reserved("voice.public_ip", "", " The address that voice announces."),
     reserved("voice.turn", "", " TURN servers."),

@@ -68,6 +68,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(between: Arc<Between>) -> Arc<Self> {
+        between.begun();
         Arc::new(Self { between, spoilt: AtomicBool::new(false) })
     }
 

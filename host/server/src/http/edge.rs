@@ -20,7 +20,7 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use super::{Failure, body, client, compression, drain, headers};
+use super::{Failure, body, client, compression, drain, headers, openapi::Document};
 use crate::{app::App, auth, ops::ClientAddress, traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -249,4 +249,32 @@ pub(super) fn bare_answer(failure: Failure) -> Vec<u8> {
     answer.extend_from_slice(b"\r\n");
     answer.extend_from_slice(&document);
     answer
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Health", "For whoever watches over the server.");
+    let content = || serde_json::json!({ "text/plain": { "schema": { "const": "ok" } } });
+    doc.plain("/healthz", "healthz").says("Whether the process answers", "").answers_with(
+        200,
+        "It does.",
+        content(),
+        serde_json::json!({}),
+    );
+    doc.plain("/readyz", "readyz")
+        .says(
+            "Whether requests should come here",
+            "The database answers too, and the server is not stopping.",
+        )
+        .answers_with(200, "They should.", content(), serde_json::json!({}))
+        .refuses(500, &["internal_error"])
+        .refuses(503, &["unavailable"]);
+    let text = serde_json::json!({ "text/plain": { "schema": { "type": "string" } } });
+    doc.plain("/metrics", "metrics")
+        .says(
+            "What the server is busy with",
+            "For Prometheus. Not here if the operator gave it an address of its own.",
+        )
+        .answers_with(200, "Metrics in the text format.", text, serde_json::json!({}))
+        .refuses(404, &["not_found"]);
 }

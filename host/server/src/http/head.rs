@@ -2,8 +2,8 @@
 //! and a slow one with none, while every answer of ours has an id and a problem document.
 //!
 //! Owns: what a head may be, and the time that bytes may take on a connection. Must not: know routes. While a request
-//! is under way, bytes pass unseen; a next request that arrives during that time (pipelining) is left to the library,
-//! which has the same bounds.
+//! is under way, bytes pass unseen. Where that may have been part of a next request (pipelining), the rest of the
+//! connection is left to the library, which has the same bounds.
 
 use std::{
     io,
@@ -63,7 +63,9 @@ impl Fault {
                 "header_too_large",
                 "the request line and headers are too many or too large",
             ),
-            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "timed_out", "the request took too long to arrive"),
+            Self::Slow => {
+                (StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request took too long to arrive")
+            }
             Self::Version => (
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 "version_not_supported",
@@ -84,6 +86,12 @@ pub(super) struct Between {
 }
 
 impl Between {
+    /// A request begins.
+    pub(super) fn begun(&self) {
+        self.over.store(false, Ordering::Release);
+    }
+
+    /// A request is over.
     pub(super) fn over(&self) {
         self.over.store(true, Ordering::Release);
     }
@@ -94,9 +102,9 @@ impl Between {
     }
 }
 
-/// Whether a path is one, and it is certain where the body ends: two servers that disagree about that can be made to
-/// see different requests (RFC 9112, 6.3 and 11.2), so that what is doubtful is refused.
-fn is_sound(request: &httparse::Request<'_, '_>) -> bool {
+/// How long the body will be; none if it comes in chunks. Two servers that disagree about where a body ends can be made
+/// to see different requests (RFC 9112, 6.3 and 11.2), so that what is doubtful is refused.
+fn body_length(request: &httparse::Request<'_, '_>) -> Result<Option<u64>, Fault> {
     let values = |name: &'static str| {
         request
             .headers
@@ -105,19 +113,24 @@ fn is_sound(request: &httparse::Request<'_, '_>) -> bool {
             .map(|h| h.value.trim_ascii())
     };
     let (mut lengths, mut encodings) = (values("content-length"), values("transfer-encoding"));
-    let is_framed = match (lengths.next(), encodings.next()) {
-        (None, None) => true,
+    let length = match (lengths.next(), encodings.next()) {
+        (None, None) => Some(0),
         (Some(length), None) => {
-            length.iter().all(u8::is_ascii_digit)
-                && std::str::from_utf8(length).is_ok_and(|text| text.parse::<i64>().is_ok())
+            let digits =
+                std::str::from_utf8(length).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            let length = digits.and_then(|text| text.parse::<i64>().ok()).ok_or(Fault::Malformed)?;
+            Some(length.unsigned_abs())
         }
-        (None, Some(encoding)) => encoding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1),
-        (Some(_), Some(_)) => false,
+        (None, Some(encoding)) if encoding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1) => {
+            None
+        }
+        _ => return Err(Fault::Malformed),
     };
-    is_framed
-        && lengths.next().is_none()
-        && encodings.next().is_none()
-        && request.path.is_some_and(|path| path.parse::<http::Uri>().is_ok())
+    let is_path = request.path.is_some_and(|path| path.parse::<http::Uri>().is_ok());
+    if !is_path || lengths.next().is_some() || encodings.next().is_some() {
+        return Err(Fault::Malformed);
+    }
+    Ok(length)
 }
 
 #[derive(Debug)]
@@ -127,7 +140,39 @@ enum Phase {
     /// A head has begun.
     Head,
     /// A request is under way.
-    Request,
+    Request(Passed),
+    /// Nobody knows where the next head begins.
+    Unseen,
+}
+
+/// What has passed since a head.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    /// Bytes of the body; none if it comes in chunks.
+    length: Option<u64>,
+    count: u64,
+    tail: [u8; 5],
+}
+
+impl Passed {
+    fn note(&mut self, bytes: &[u8]) {
+        self.count = self.count.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        for byte in bytes.get(bytes.len().saturating_sub(self.tail.len())..).unwrap_or_default() {
+            self.tail.rotate_left(1);
+            if let Some(last) = self.tail.last_mut() {
+                *last = *byte;
+            }
+        }
+    }
+
+    /// Whether it was the body and nothing beyond. A next request that happens to end like the last chunk is a
+    /// whole one, so that what follows it is a head too.
+    fn is_body(&self) -> bool {
+        match self.length {
+            Some(length) => self.count == length,
+            None => self.tail == *b"0\r\n\r\n",
+        }
+    }
 }
 
 /// A connection whose heads are looked at.
@@ -170,23 +215,25 @@ impl<S> Watched<S> {
         Some((self.fault?, self.stream))
     }
 
-    /// Looks at what has come of a head; whether it is whole.
-    fn look(&mut self, from: usize) -> Result<bool, Fault> {
+    /// Looks at what has come of a head. Once it is whole: what has passed with it.
+    fn look(&mut self, from: usize) -> Result<Option<Passed>, Fault> {
         let new = self.head.get(from..).unwrap_or_default();
         // Only the end of a line can complete a head; the first bytes may show that it will never be one.
         if from > 0 && !new.contains(&b'\n') {
-            return if self.head.len() > MAX_HEAD { Err(Fault::TooLarge) } else { Ok(false) };
+            return if self.head.len() > MAX_HEAD { Err(Fault::TooLarge) } else { Ok(None) };
         }
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
-        match request.parse(&self.head) {
-            Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => {}
-            Ok(httparse::Status::Partial) if self.head.len() <= MAX_HEAD => return Ok(false),
+        let length = match request.parse(&self.head) {
+            Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+            Ok(httparse::Status::Partial) if self.head.len() <= MAX_HEAD => return Ok(None),
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooLarge),
             Err(httparse::Error::Version) => return Err(Fault::Version),
             Err(_) => return Err(Fault::Malformed),
-        }
-        if is_sound(&request) { Ok(true) } else { Err(Fault::Malformed) }
+        };
+        let mut passed = Passed { length: body_length(&request)?, ..Passed::default() };
+        passed.note(self.head.get(length..).unwrap_or_default());
+        Ok(Some(passed))
     }
 
     fn fail(&mut self, fault: Fault) -> Poll<io::Result<()>> {
@@ -246,9 +293,9 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                 self.begin(Phase::Head, self.times.head);
             }
             match self.look(from) {
-                Ok(false) => {}
-                Ok(true) => {
-                    self.phase = Phase::Request;
+                Ok(None) => {}
+                Ok(Some(passed)) => {
+                    self.phase = Phase::Request(passed);
                     self.patience = None;
                     return Poll::Ready(Ok(()));
                 }
@@ -261,16 +308,28 @@ impl<S: AsyncRead + Unpin> Watched<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.head.is_empty() && matches!(this.phase, Phase::Request) {
-            this.give(into);
-            return Poll::Ready(Ok(()));
-        }
-        if matches!(this.phase, Phase::Request) && this.between.over.swap(false, Ordering::Acquire) {
-            this.between.waiting.store(true, Ordering::Release);
-            this.begin(Phase::Idle, this.times.idle);
-        }
-        if matches!(this.phase, Phase::Request) {
-            return Pin::new(&mut this.stream).poll_read(cx, into);
+        match this.phase {
+            Phase::Request(_) | Phase::Unseen if !this.head.is_empty() => {
+                this.give(into);
+                return Poll::Ready(Ok(()));
+            }
+            Phase::Request(passed) if this.between.over.swap(false, Ordering::Acquire) => {
+                if !passed.is_body() {
+                    this.phase = Phase::Unseen;
+                    return Pin::new(&mut this.stream).poll_read(cx, into);
+                }
+                this.between.waiting.store(true, Ordering::Release);
+                this.begin(Phase::Idle, this.times.idle);
+            }
+            Phase::Request(_) | Phase::Unseen => {
+                let from = into.filled().len();
+                let read = Pin::new(&mut this.stream).poll_read(cx, into);
+                if let Phase::Request(passed) = &mut this.phase {
+                    passed.note(into.filled().get(from..).unwrap_or_default());
+                }
+                return read;
+            }
+            Phase::Idle | Phase::Head => {}
         }
         ready!(this.poll_head(cx))?;
         this.give(into);

@@ -12,7 +12,7 @@ use super::{
     rates::{Attempt, same_network},
     sessions::actor_of,
 };
-use crate::{auth::passwords::PasswordError, config};
+use crate::config;
 
 /// What a new account is made of.
 #[derive(Clone)]
@@ -109,7 +109,7 @@ impl Ops {
         };
         let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
         let verified = self.0.passwords.verify(password, hashed).await;
-        settle(attempt, &verified);
+        settle(attempt, verified.as_ref().ok().copied());
         let matches = verified?;
         let secret = secret.filter(|s| matches && s.is_active).ok_or_else(wrong_credentials)?;
         let user = self.0.store.read().await?.user(secret.id).await?.ok_or_else(wrong_credentials)?;
@@ -125,12 +125,12 @@ impl Ops {
     }
 }
 
-/// Tells the limit of guesses how one ended.
-pub(super) fn settle(attempt: Option<Attempt<'_>>, verified: &std::result::Result<bool, PasswordError>) {
-    match (attempt, verified) {
-        (Some(attempt), Ok(true)) => attempt.succeeded(),
-        (Some(attempt), Err(_)) => attempt.undecided(),
-        (Some(_), Ok(false)) | (None, _) => {}
+/// Tells the limit of guesses how one ended: whether the password was right, if it could be looked at.
+pub(super) fn settle(attempt: Option<Attempt<'_>>, was_right: Option<bool>) {
+    match (attempt, was_right) {
+        (Some(attempt), Some(true)) => attempt.succeeded(),
+        (Some(attempt), None) => attempt.undecided(),
+        (Some(_), Some(false)) | (None, _) => {}
     }
 }
 

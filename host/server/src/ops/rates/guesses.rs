@@ -138,15 +138,11 @@ impl Guesses {
         let now = Instant::now();
         match self.attempt(&[own[0], own[1], whole], now) {
             Ok(attempt) => Ok(attempt),
-            Err(wait) => match self.attempt(&own, now) {
-                // Only the account as a whole had to wait.
-                Ok(attempt) if is_known().await? => Ok(attempt),
-                Ok(attempt) => {
-                    attempt.undecided();
-                    Err(Error::TooMany(wait))
-                }
-                Err(wait) => Err(Error::TooMany(wait)),
-            },
+            // If only the account as a whole has to wait, whoever is known doesn't.
+            Err(_) if self.wait(&own, now).is_zero() && is_known().await? => {
+                self.attempt(&own, now).map_err(Error::TooMany)
+            }
+            Err(wait) => Err(Error::TooMany(wait)),
         }
     }
 
@@ -161,15 +157,7 @@ impl Guesses {
     /// long to wait.
     fn attempt(&self, places: &[Place], now: Instant) -> std::result::Result<Attempt<'_>, Duration> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = table.is_full(now);
-        let places: Vec<Place> = places
-            .iter()
-            .map(|place| match is_full && !table.failed.contains_key(&place.key) {
-                true => Place { key: place.around % SHARED, ..*place },
-                false => *place,
-            })
-            .collect();
-        let wait = places.iter().map(|place| table.wait(place, now)).max().unwrap_or_default();
+        let (places, wait) = table.look(places, now);
         if !wait.is_zero() {
             return Err(wait);
         }
@@ -181,6 +169,11 @@ impl Guesses {
             *failed = Failed { count: failed.count.saturating_add(1), last: now };
         }
         Ok(Attempt { guesses: self, places })
+    }
+
+    /// How long an attempt would have to wait.
+    fn wait(&self, places: &[Place], now: Instant) -> Duration {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).look(places, now).1
     }
 
     fn change(&self, places: &[Place], change: impl Fn(&Place, &mut Failed)) {
@@ -197,6 +190,22 @@ impl Guesses {
 }
 
 impl Table {
+    /// Where these are counted, and how long the longest wait is.
+    fn look(&mut self, places: &[Place], now: Instant) -> (Vec<Place>, Duration) {
+        let is_full = self.is_full(now);
+        let is_shared = |place: &Place| is_full && !self.failed.contains_key(&place.key);
+        let places: Vec<Place> = places
+            .iter()
+            .map(
+                |place| {
+                    if is_shared(place) { Place { key: place.around % SHARED, ..*place } } else { *place }
+                },
+            )
+            .collect();
+        let wait = places.iter().map(|place| self.wait(place, now)).max().unwrap_or_default();
+        (places, wait)
+    }
+
     fn wait(&self, place: &Place, now: Instant) -> Duration {
         let Some(failed) = self.failed.get(&place.key) else { return Duration::ZERO };
         let since = now.saturating_duration_since(failed.last);
