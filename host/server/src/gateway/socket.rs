@@ -7,7 +7,9 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
-use patchbay_core::{ChannelId, FileId, MessageId, Seq, Status, Timestamp, UserId, VisiblePresence};
+use patchbay_core::{
+    ChannelId, FileId, MAX_FOLLOWED, MessageId, Seq, Status, Timestamp, UserId, VisiblePresence,
+};
 use patchbay_protocol::{
     self as protocol, Empty, Hello, Place, PresenceOf, PresenceSnapshot, Refusal, Resume, event_frame, frame,
     reply,
@@ -251,7 +253,7 @@ impl Driver {
         let asked = self.app.ops.followable(&member.caller.actor, asked, lenient).await?;
         let mut follows = member.follows.clone();
         follows.extend(asked.iter().filter(|channel| !member.follows.contains(channel)));
-        if follows.len() > ops::MAX_FOLLOWED {
+        if follows.len() > MAX_FOLLOWED {
             return Err(ops::too_many_followed());
         }
         let seq = self.app.hub.follow(member.hub.id, asked).await?;

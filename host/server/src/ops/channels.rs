@@ -1,8 +1,8 @@
 //! Channels.
 
 use patchbay_core::{
-    Actor, Channel, ChannelForViewer, ChannelId, Event, Member, Role, Timestamp, UserId, permission::Action,
-    text,
+    Actor, Channel, ChannelForViewer, ChannelId, Event, MAX_FIRST_MEMBERS, Member, Role, Timestamp, UserId,
+    permission::Action, text,
 };
 use patchbay_store::{self as store, Tx};
 use serde_json::json;
@@ -14,9 +14,6 @@ use super::{
     error::Faults,
     journal::emit,
 };
-
-/// Most people that can be added while a channel is made.
-const MAX_FIRST_MEMBERS: usize = 200;
 
 /// What a new channel is made of.
 #[derive(Clone, Debug)]

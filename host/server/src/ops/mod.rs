@@ -43,7 +43,7 @@ pub use error::{Error, Result, Thing};
 pub use invites::Invitation;
 pub use keys::reset as reset_keys;
 pub use messages::NewPost;
-pub use replay::{MAX_FOLLOWED, Replay, too_many_followed};
+pub use replay::{Replay, too_many_followed};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 
