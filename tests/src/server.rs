@@ -116,6 +116,11 @@ impl TestApp {
         run(command, input).await
     }
 
+    /// The URL of the PostgreSQL database, if it is one.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|database| database.url.as_str())
+    }
+
     /// Runs statements on the server's database, behind its back.
     pub async fn sql(&self, sql: &'static str) {
         if let Some(database) = &self.database {

@@ -224,7 +224,7 @@ pub(super) fn check_registration(new: &Registration) -> Result<()> {
     faults.check("email", text::check_email(&new.email));
     faults.check("password", text::check_password(&new.password));
     if let Some(name) = &new.full_name {
-        faults.check("full_name", text::check_text(name, 0, text::MAX_FULL_NAME_CHARS));
+        faults.check("full_name", text::check_full_name(name));
     }
     faults.into_result()
 }

@@ -156,7 +156,7 @@ fn check_changes(changes: &ProfileChanges) -> Result<()> {
         faults.check("email", text::check_email(email));
     }
     if let Some(Some(name)) = &changes.full_name {
-        faults.check("full_name", text::check_text(name, 0, text::MAX_FULL_NAME_CHARS));
+        faults.check("full_name", text::check_full_name(name));
     }
     if let Some((_, new)) = &changes.password {
         faults.check("password.new", text::check_password(new));
