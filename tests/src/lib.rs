@@ -14,7 +14,7 @@ mod socket;
 pub use client::{Answer, User, anonymous};
 pub use fuzzer::fuzzer;
 pub use raw::{Raw, RawAnswer};
-pub use server::{TestApp, component, guest, program};
+pub use server::{Ran, TestApp, component, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};

@@ -21,12 +21,14 @@ use tokio_util::task::TaskTracker;
 use crate::{
     bus::Bus,
     config::Config,
+    control::Control,
     files::Files,
     gateway::{Hub, Online},
     http::{self, Connections},
+    key_file::KeyPlace,
     metrics::Metrics,
     ops::{
-        Error, Ops,
+        self, Error, Ops,
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
@@ -60,6 +62,39 @@ pub struct App {
 }
 
 impl App {
+    /// Puts the parts together. Nothing listens yet and no plugin serves. The caller holds the data directory.
+    ///
+    /// # Errors
+    /// If anything that the server can't do without is missing or broken.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
+        let (bus, signals) = Bus::new();
+        let files = match &config.files.url {
+            Some(url) => url.0.clone(),
+            None => config.server.data_dir.join("files"),
+        };
+        let files = Files::in_directory(&files, config.files.max_size.unsigned_abs())
+            .map_err(|error| StartError::new("files", error))?;
+        let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
+        let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
+        let host = Arc::new(PluginHost(ops.clone()));
+        let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
+        let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
+        let (online, connections) = (Online::default(), Connections::new(&config));
+        Ok(Self {
+            hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
+            config: Arc::new(config),
+            ops,
+            plugins,
+            online,
+            api_document: http::ApiDocument::default(),
+            sockets: TaskTracker::new(),
+            connections,
+            metrics: Metrics::new(),
+            stopping: Arc::default(),
+        })
+    }
+
     /// Whether requests should come here.
     ///
     /// # Errors
@@ -78,6 +113,12 @@ impl App {
 #[error("{0}")]
 pub struct StartError(String);
 
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl StartError {
     /// `what` did not start.
     pub fn new(what: &str, error: impl std::fmt::Display) -> Self {
@@ -93,6 +134,19 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
     store.close().await;
     Ok(())
+}
+
+/// Drops the secrets in the database that the master key doesn't open, for when the one that did is lost; how many.
+///
+/// # Errors
+/// If a server runs, or the database can't be written.
+pub async fn reset_keys(config: &Config) -> Result<u64, StartError> {
+    make_data_dir(config)?;
+    let _lock = lock_data_dir(config)?;
+    let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
+    let gone = ops::reset_keys(&store, &KeyPlace::of(config)).await;
+    store.close().await;
+    gone.map_err(|error| StartError::new("keys", error))
 }
 
 /// Where the database is.
@@ -118,7 +172,10 @@ pub fn make_data_dir(config: &Config) -> Result<(), StartError> {
 
 /// Holds the data directory for as long as the file is open: two servers on one would not see each other's
 /// sessions end.
-fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
+///
+/// # Errors
+/// If another server holds it, or it can't be written.
+pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
     let failed = |error: &dyn std::fmt::Display| StartError::new(&path.display().to_string(), error);
     let file = std::fs::File::create(&path).map_err(|error| failed(&error))?;
@@ -141,40 +198,16 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         None => None,
     };
     let _lock = lock_data_dir(&config)?;
-    let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
-    let (bus, signals) = Bus::new();
-    let files = match &config.files.url {
-        Some(url) => url.0.clone(),
-        None => config.server.data_dir.join("files"),
-    };
-    let files = Files::in_directory(&files, config.files.max_size.unsigned_abs())
-        .map_err(|error| StartError::new("files", error))?;
-    let ops =
-        Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
-    let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
-    let host = Arc::new(PluginHost(ops.clone()));
-    let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
-    let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
-    let bundled = config.plugins.bundled_dir.clone().or_else(bundled_dir);
-    plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
-    let (online, connections) = (Online::default(), Connections::new(&config));
-    let app = App {
-        hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
-        config: Arc::new(config),
-        ops,
-        plugins,
-        online,
-        api_document: http::ApiDocument::default(),
-        sockets: TaskTracker::new(),
-        connections,
-        metrics: Metrics::new(),
-        stopping: Arc::default(),
-    };
+    let app = App::open(config).await?;
+    let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
+    app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
+    let control = Control::start(&app);
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address)).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
-    run(app, listener, metrics.map(|(listener, _)| listener)).await?;
+    run(app.clone(), listener, metrics.map(|(listener, _)| listener)).await?;
+    drop(control);
     tidying.abort();
-    store.close().await;
+    app.ops.store().close().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -2,12 +2,14 @@
 //!
 //! Owns: paths, statuses, headers. Must not: touch the store or decide who may do what.
 
+mod accounts;
 mod admin;
 mod auth;
 mod body;
 mod channels;
 mod client;
 mod compression;
+mod control;
 mod drain;
 mod edge;
 mod extract;
@@ -22,7 +24,7 @@ mod problem;
 mod users;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{MethodFilter, MethodRouter, get, on, post},
@@ -30,6 +32,7 @@ use axum::{
 
 use crate::{app::App, gateway};
 
+pub use control::Operator;
 pub use extract::bearer;
 pub use listen::{Connections, serve};
 pub use openapi::{ApiDocument, Document, Operation};
@@ -120,6 +123,11 @@ fn routes() -> Routes {
         .add("/api/files/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
         .add("/api/files/{id}", get(files::get).delete(files::delete))
         .add("/api/files/{id}/download", get(files::download))
+        .add("/api/admin/users", get(accounts::users))
+        .add("/api/admin/users/{id}", change(accounts::update_user))
+        .add("/api/admin/invites", get(accounts::invites).post(accounts::create_invite))
+        .add("/api/admin/invites/{id}", axum::routing::delete(accounts::revoke_invite))
+        .add("/api/admin/audit", get(accounts::audit))
         .add("/api/admin/plugins", get(admin::plugins))
         .add(
             "/api/admin/plugins/{name}",
@@ -144,13 +152,29 @@ fn describe(document: &mut openapi::Document) {
     files::describe(document);
     gateway::describe(document);
     admin::describe(document);
+    accounts::describe(document);
     edge::describe(document);
     openapi::describe(document);
 }
 
 /// The whole HTTP surface.
 pub fn router(app: App) -> Router {
-    let router = routes()
+    serving(routes(), app)
+}
+
+/// The same for the operator at the machine, who needs no token, and what only the operator may do.
+pub fn control_router(app: App) -> Router {
+    let routes = routes()
+        .add("/control/users", post(control::create_user))
+        .add("/control/users/{user}", get(control::user))
+        .add("/control/users/{user}/password", axum::routing::put(control::set_password))
+        .add("/control/keys/rotate", post(control::rotate_keys))
+        .add("/control/keys/rekey", post(control::rekey));
+    serving(routes, app).layer(Extension(Operator))
+}
+
+fn serving(routes: Routes, app: App) -> Router {
+    let router = routes
         .router
         .fallback(plugins::dispatch)
         .layer(DefaultBodyLimit::max(MAX_BODY))
