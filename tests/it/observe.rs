@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value, trace::v1::Span,
 };
-use patchbay_tests::{TestApp, Value, anonymous};
+use patchbay_tests::{TestApp, Value};
 use prost::Message;
 use reqwest::Method;
 use tokio::{
@@ -68,8 +68,8 @@ async fn metrics_have_an_address_of_their_own_if_they_are_given_one() {
     let app = TestApp::start_with(&["metrics.listen=127.0.0.1:0"]).await;
     app.anonymous().get("/metrics").await.problem(404);
     let url = app.said("metrics").await;
-    let answer = anonymous("").send(reqwest::Client::new().get(&url)).await;
-    assert!(answer.body.as_str().unwrap().contains("patchbay_journal_head"));
+    let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+    assert!(text.contains("patchbay_journal_head"), "{text}");
     let other = url.replace("/metrics", "/api/users/me");
     assert_eq!(reqwest::get(&other).await.unwrap().status(), 404);
 }

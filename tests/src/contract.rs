@@ -98,7 +98,8 @@ impl Document {
             return Ok(());
         }
         let Some(template) = self.template(exchange.path) else {
-            return if exchange.status == 404 {
+            // Nobody has to know a path to ask for it too often.
+            return if exchange.status == 404 || exchange.status == 429 {
                 self.problem(exchange)
             } else {
                 Err("the path is not described".into())

@@ -169,7 +169,7 @@ fn as_operator(
         Err(error) => return fail(&error),
     };
     with_config(settings, |config, _| {
-        block_on(quiet(config), async |config| {
+        block_on(quiet(config), async move |config| {
             let way = Operator::find(config).await?;
             let done = command(&way, secret).await;
             way.close().await;
@@ -181,6 +181,7 @@ fn as_operator(
 /// A command's output is for people; the log is for what went wrong.
 fn quiet(mut config: Config) -> Config {
     config.log.filter = "warn".into();
+    config.trace.otlp_endpoint = None;
     config
 }
 

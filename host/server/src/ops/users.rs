@@ -4,12 +4,8 @@ use patchbay_core::{Actor, Event, SessionId, Status, Timestamp, User, UserId, te
 use patchbay_store::{Acquaintance, Tx};
 
 use super::{
-    Caller, Error, Ops, PageOf, PageRequest, Result, Thing,
-    access::user_of,
-    accounts::{settle, taken},
-    error::Faults,
-    journal::emit,
-    sessions::detached,
+    Caller, Error, Ops, PageOf, PageRequest, Result, Thing, access::user_of, accounts::taken, error::Faults,
+    journal::emit, rates::settle, sessions::detached,
 };
 use crate::{auth::passwords::Verdict, bus::Signal};
 
@@ -81,13 +77,10 @@ impl Ops {
 
     async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
         let secret = self.0.store.read().await?.secret_by_id(caller.user_id).await?;
-        let attempt = match &self.0.rates {
-            Some(rates) => Some(rates.guesses.present_password(caller.user_id)?),
-            None => None,
-        };
-        let verified = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await;
-        settle(attempt, verified.as_ref().ok());
-        if verified? == Verdict::Wrong {
+        let attempt = self.password_attempt(caller.user_id)?;
+        let verdict = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await;
+        settle(attempt, verdict.as_ref().ok().map(|verdict| *verdict != Verdict::Wrong));
+        if verdict? == Verdict::Wrong {
             return Err(Error::invalid("password.current", "wrong", "is not the present password"));
         }
         Ok(self.0.passwords.hash(new).await?)

@@ -12,6 +12,7 @@
 //! `guesses` is about passwords.
 
 mod guesses;
+mod passwords;
 
 use std::{
     hash::BuildHasher,
@@ -30,7 +31,8 @@ use patchbay_core::UserId;
 use super::{Error, Result};
 use crate::config::{self, Count};
 
-pub(super) use guesses::{Attempt, Guesses};
+use guesses::{Attempt, Guesses};
+pub(super) use passwords::settle;
 
 /// Most keys that a limit knows, about 50 bytes each.
 const MAX_KEYS: usize = 100_000;
@@ -54,7 +56,7 @@ pub(super) struct Rates {
     requests_by_user: Rate,
     registrations: Rate,
     refreshes: Rate,
-    pub(super) guesses: Guesses,
+    guesses: Guesses,
 }
 
 impl Rates {
@@ -108,7 +110,7 @@ fn network(ip: IpAddr) -> (u64, u64) {
 }
 
 /// Whether two addresses count as one.
-pub(super) fn same_network(one: IpAddr, other: IpAddr) -> bool {
+fn same_network(one: IpAddr, other: IpAddr) -> bool {
     network(one).0 == network(other).0
 }
 
