@@ -153,3 +153,20 @@ async fn a_password_of_the_seed_is_taken_over_at_the_first_login() {
         assert_eq!(login("correct horse").await.problem(401), "invalid_credentials");
     }
 }
+
+#[tokio::test]
+async fn names_that_nobody_can_see_are_refused() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await;
+    for (field, name) in [
+        ("full_name", "\u{200b}\u{3164}"),
+        ("full_name", "\u{202e}nnA"),
+        ("username", "an\u{200b}n"),
+        ("username", "\u{3164}\u{3164}"),
+    ] {
+        let answer = ann.patch("/api/users/me", &json!({ field: name })).await;
+        assert_eq!(answer.body["errors"][0]["field"], field);
+        assert_eq!(answer.problem(422), "validation_failed");
+    }
+    assert_eq!(register(&app, "bob", &[("full_name", "\u{feff}")]).await.problem(422), "validation_failed");
+}

@@ -61,6 +61,12 @@ async fn somebody_can_always_administer() {
     root.patch(&anns, &json!({ "is_superuser": true, "is_active": false })).await.expect(200);
     assert_eq!(root.patch(&roots, &json!({ "is_superuser": false })).await.problem(409), "last_superuser");
     root.patch(&anns, &json!({ "is_active": true })).await.expect(200);
+    // Nor does who can't log in with a password.
+    app.sql("UPDATE users SET is_bot = TRUE WHERE username = 'ann'").await;
+    assert_eq!(root.patch(&roots, &json!({ "is_active": false })).await.problem(409), "last_superuser");
+    root.patch(&anns, &json!({ "is_active": false })).await.expect(200);
+    root.patch(&anns, &json!({ "is_active": true })).await.expect(200);
+    app.sql("UPDATE users SET is_bot = FALSE").await;
     let ann = app.login("ann").await;
     let mut socket = root.socket().await;
     root.patch(&roots, &json!({ "is_superuser": false })).await.expect(200);
@@ -69,6 +75,23 @@ async fn somebody_can_always_administer() {
     assert_eq!(root.socket().await.hello["user"]["is_superuser"], false);
     ann.get("/api/admin/users").await.expect(200);
     assert_eq!(ann.patch(&anns, &json!({ "is_superuser": false })).await.problem(409), "last_superuser");
+}
+
+#[tokio::test]
+async fn two_superusers_can_not_demote_each_other() {
+    let app = TestApp::start().await;
+    let (root, ann) = (app.user("root").await, app.user("ann").await);
+    let (roots, anns) = (format!("/api/admin/users/{}", root.id), format!("/api/admin/users/{}", ann.id));
+    root.patch(&anns, &json!({ "is_superuser": true })).await.expect(200);
+    let demote = json!({ "is_superuser": false });
+    let (one, two) = tokio::join!(root.patch(&anns, &demote), ann.patch(&roots, &demote));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    // The other is told that it is the last one, or that it is none any more.
+    assert!(statuses == [200, 409] || statuses == [200, 403], "{statuses:?}");
+    let left = [&root, &ann].map(|user| user.get("/api/admin/users"));
+    let left = futures_util::future::join_all(left).await;
+    assert_eq!(left.iter().filter(|answer| answer.status == 200).count(), 1);
 }
 
 #[tokio::test]

@@ -1,16 +1,29 @@
 //! Signing keys: sealed in the database, replaced while the server runs and while it doesn't.
 
 use patchbay_tests::{TestApp, User, json};
-use sqlx::Row;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+const KEPT: &str = "SELECT secret, sealed_by FROM signing_keys ORDER BY created_at";
 
 /// Secret and seal of each signing key, the newest last.
 async fn kept(app: &TestApp) -> Vec<(Vec<u8>, Option<String>)> {
+    if let Some(url) = app.database_url() {
+        let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        let rows = sqlx::query_as(KEPT).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        return rows;
+    }
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(app.data().join("patchbay.db"));
-    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
-    let rows = sqlx::query("SELECT secret, sealed_by FROM signing_keys ORDER BY created_at");
-    let rows = rows.fetch_all(&mut connection).await.unwrap();
-    sqlx::Connection::close(connection).await.unwrap();
-    rows.into_iter().map(|row| (row.get(0), row.get(1))).collect()
+    let mut connection = options.connect().await.unwrap();
+    let rows = sqlx::query_as(KEPT).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    rows
+}
+
+/// A server on each database.
+async fn on_both() -> impl Iterator<Item = TestApp> {
+    [Some(TestApp::start().await), TestApp::start_on_postgres().await].into_iter().flatten()
 }
 
 fn key_id(token: &str) -> &str {
@@ -23,32 +36,34 @@ async fn starts_not(app: &TestApp) -> String {
 
 #[tokio::test]
 async fn keys_are_sealed_in_the_database_and_open_after_a_restart() {
-    let mut app = TestApp::start().await;
-    let ann = app.user("ann").await;
-    let keys = kept(&app).await;
-    assert_eq!(keys.len(), 1);
-    assert_eq!(keys[0].0.len(), 24 + 32 + 16, "nonce, secret and tag");
-    app.kill().await;
-    app.restart().await;
-    ann.at(&app.url).get("/api/users/me").await.expect(200);
+    for mut app in on_both().await {
+        let ann = app.user("ann").await;
+        let keys = kept(&app).await;
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys[0].0.len(), 24 + 32 + 16, "nonce, secret and tag");
+        app.kill().await;
+        app.restart().await;
+        ann.at(&app.url).get("/api/users/me").await.expect(200);
+    }
 }
 
 /// What an earlier version has left behind.
 #[tokio::test]
 async fn a_key_in_the_clear_is_sealed_at_start_and_signs_on() {
-    let mut app = TestApp::start().await;
-    let ann = app.user("ann").await;
-    assert!(app.stop().await);
-    std::fs::remove_file(app.data().join("secret.key")).unwrap();
-    app.sql("UPDATE signing_keys SET secret = x'0101010101010101010101010101010101010101010101010101010101010101', sealed_by = NULL").await;
-    app.restart().await;
-    ann.at(&app.url).get("/api/users/me").await.problem(401);
-    let ann = app.login("ann").await;
-    let keys = kept(&app).await;
-    assert!(keys.len() == 1 && keys[0].0.len() == 72 && keys[0].1.is_some());
-    app.kill().await;
-    app.restart().await;
-    ann.at(&app.url).get("/api/users/me").await.expect(200);
+    for mut app in on_both().await {
+        let ann = app.user("ann").await;
+        assert!(app.stop().await);
+        std::fs::remove_file(app.data().join("secret.key")).unwrap();
+        app.sql("UPDATE signing_keys SET secret = substr(secret, 1, 32), sealed_by = NULL").await;
+        app.restart().await;
+        ann.at(&app.url).get("/api/users/me").await.problem(401);
+        let ann = app.login("ann").await;
+        let keys = kept(&app).await;
+        assert!(keys.len() == 1 && keys[0].0.len() == 72 && keys[0].1.is_some());
+        app.kill().await;
+        app.restart().await;
+        ann.at(&app.url).get("/api/users/me").await.expect(200);
+    }
 }
 
 #[tokio::test]
@@ -68,41 +83,43 @@ async fn a_rotated_key_signs_at_once_and_the_old_one_verifies_until_its_tokens_h
 
 #[tokio::test]
 async fn retired_keys_are_removed_once_they_are_of_no_use() {
-    let mut app = TestApp::start().await;
-    app.user("ann").await;
-    assert!(app.stop().await);
-    app.run(&["keys", "rotate"], "").await.expect();
-    assert_eq!(kept(&app).await.len(), 2);
-    app.sql("UPDATE signing_keys SET retired_at = 1000 WHERE retired_at IS NOT NULL").await;
-    app.restart().await;
-    // The rounds begin with the start.
-    for _ in 0..500 {
-        if kept(&app).await.len() == 1 {
-            break;
+    for mut app in on_both().await {
+        app.user("ann").await;
+        assert!(app.stop().await);
+        app.run(&["keys", "rotate"], "").await.expect();
+        assert_eq!(kept(&app).await.len(), 2);
+        app.sql("UPDATE signing_keys SET retired_at = 1000 WHERE retired_at IS NOT NULL").await;
+        app.restart().await;
+        // The rounds begin with the start.
+        for _ in 0..500 {
+            if kept(&app).await.len() == 1 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert_eq!(kept(&app).await.len(), 1);
+        app.login("ann").await.get("/api/users/me").await.expect(200);
     }
-    assert_eq!(kept(&app).await.len(), 1);
-    app.login("ann").await.get("/api/users/me").await.expect(200);
 }
 
 #[tokio::test]
 async fn another_master_key_seals_everything_anew() {
-    let mut app = TestApp::start().await;
-    let ann = app.user("ann").await;
-    let file = app.data().join("secret.key");
-    let (key, sealed) = (std::fs::read_to_string(&file).unwrap(), kept(&app).await);
-    app.run(&["keys", "rekey"], "").await.expect();
-    let resealed = kept(&app).await;
-    assert_ne!(std::fs::read_to_string(&file).unwrap(), key);
-    assert!(resealed[0] != sealed[0] && resealed[0].1 != sealed[0].1);
-    ann.get("/api/users/me").await.expect(200);
-    app.run(&["keys", "rotate"], "").await.expect();
-    assert!(app.stop().await);
-    app.run(&["keys", "rekey"], "").await.expect();
-    app.restart().await;
-    ann.at(&app.url).get("/api/users/me").await.expect(200);
-    assert!(!app.data().join("secret.key.new").exists());
+    for mut app in on_both().await {
+        let ann = app.user("ann").await;
+        let file = app.data().join("secret.key");
+        let (key, sealed) = (std::fs::read_to_string(&file).unwrap(), kept(&app).await);
+        app.run(&["keys", "rekey"], "").await.expect();
+        let resealed = kept(&app).await;
+        assert_ne!(std::fs::read_to_string(&file).unwrap(), key);
+        assert!(resealed[0] != sealed[0] && resealed[0].1 != sealed[0].1);
+        ann.get("/api/users/me").await.expect(200);
+        app.run(&["keys", "rotate"], "").await.expect();
+        assert!(app.stop().await);
+        app.run(&["keys", "rekey"], "").await.expect();
+        app.restart().await;
+        ann.at(&app.url).get("/api/users/me").await.expect(200);
+        assert!(!app.data().join("secret.key.new").exists());
+    }
 }
 
 /// Killed between the commit and the change of the file.

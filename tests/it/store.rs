@@ -68,6 +68,7 @@ macro_rules! contract {
 
 contract!(
     names_are_unique_without_regard_to_case,
+    a_hash_is_replaced_only_where_it_still_is,
     an_operation_that_fails_leaves_nothing,
     one_failure_in_a_batch_does_not_touch_the_others,
     a_failing_statement_in_a_batch_does_not_touch_the_others,
@@ -184,6 +185,29 @@ async fn names_are_unique_without_regard_to_case(store: Store) {
     assert!(matches!(&taken, Err(StoreError::Unique(what)) if what.contains("username_key")), "{taken:?}");
     let found = store.read().await.unwrap().user_by_name("ÄNN").await.unwrap();
     assert_eq!(found.unwrap().username, "Änn");
+}
+
+/// A change of the password that comes in between wins over the rehash of the old one.
+async fn a_hash_is_replaced_only_where_it_still_is(store: Store) {
+    let ann = user(&store, "ann").await;
+    let now = Timestamp::now();
+    write(&store, move |tx| Box::pin(async move { tx.set_password(ann, "$2b$04$old", now).await }))
+        .await
+        .unwrap();
+    assert_eq!(store.read().await.unwrap().any_bcrypt_hash().await.unwrap().as_deref(), Some("$2b$04$old"));
+    for (old, new, replaced) in
+        [("$2b$04$other", "a", false), ("$2b$04$old", "$argon2id$b", true), ("$2b$04$old", "c", false)]
+    {
+        let done =
+            write(&store, move |tx| Box::pin(async move { tx.rehash_password(ann, old, new).await })).await;
+        assert_eq!(done.unwrap(), replaced, "{old}");
+    }
+    let mut conn = store.read().await.unwrap();
+    assert_eq!(
+        conn.secret_by_id(ann).await.unwrap().unwrap().hashed_password.as_deref(),
+        Some("$argon2id$b")
+    );
+    assert_eq!(conn.any_bcrypt_hash().await.unwrap(), None);
 }
 
 async fn an_operation_that_fails_leaves_nothing(store: Store) {

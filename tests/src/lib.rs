@@ -7,11 +7,13 @@ mod client;
 mod contract;
 mod fuzzer;
 pub mod postgres;
+mod raw;
 mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
 pub use fuzzer::fuzzer;
+pub use raw::{Raw, RawAnswer};
 pub use server::{Ran, TestApp, component, guest, program};
 pub use socket::Socket;
 

@@ -116,6 +116,11 @@ impl TestApp {
         run(command, input).await
     }
 
+    /// The URL of the PostgreSQL database, if it is one.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|database| database.url.as_str())
+    }
+
     /// Runs statements on the server's database, behind its back.
     pub async fn sql(&self, sql: &'static str) {
         if let Some(database) = &self.database {
@@ -154,9 +159,19 @@ impl TestApp {
 
     /// Asks the server to stop, and waits until it has; whether it ended well.
     pub async fn stop(&mut self) -> bool {
+        self.ask_to_stop().await;
+        self.ended().await
+    }
+
+    /// Asks the server to stop.
+    pub async fn ask_to_stop(&self) {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until a server that was asked to has stopped; whether it ended well.
+    pub async fn ended(&mut self) -> bool {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("the server did not stop").unwrap().success()
     }
@@ -168,13 +183,22 @@ impl TestApp {
 
     /// The token by which the first superuser can register from anywhere, as the server prints it.
     pub async fn bootstrap_token(&self) -> String {
+        self.printed(|line| {
+            Some(line.split_once("\"bootstrap_token\": \"")?.1.trim_end_matches('"').to_owned())
+        })
+        .await
+    }
+
+    /// What the server says of this on standard output when it starts.
+    pub async fn said(&self, what: &str) -> String {
+        self.printed(|line| Some(line.trim().strip_prefix(what)?.trim().to_owned())).await
+    }
+
+    async fn printed(&self, find: impl Fn(&str) -> Option<String>) -> String {
         let mut printed = self.printed.clone();
-        let found = |lines: &Vec<String>| {
-            let line = lines.iter().find(|line| line.contains("bootstrap_token"))?;
-            Some(line.rsplit('"').nth(1)?.to_owned())
-        };
+        let found = |lines: &Vec<String>| lines.iter().find_map(|line| find(line));
         let lines = tokio::time::timeout(START, printed.wait_for(|lines| found(lines).is_some()));
-        found(&lines.await.expect("no token").expect("no token")).unwrap()
+        found(&lines.await.expect("the server did not say it").expect("the server ended")).unwrap()
     }
 
     /// What the server has logged so far.

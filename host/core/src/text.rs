@@ -107,6 +107,32 @@ pub fn check_text(text: &str, min: usize, max: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Up to [`MAX_FULL_NAME_CHARS`] characters; if there are any, one of them can be seen, and none turns the
+/// direction of the text around it.
+///
+/// # Errors
+/// As [`check_text`].
+pub fn check_full_name(name: &str) -> Result<(), Fault> {
+    check_text(name, 0, MAX_FULL_NAME_CHARS)?;
+    if !name.is_empty() && name.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+        return Err(fault("blank", "must not be blank"));
+    }
+    if name.chars().any(|c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')) {
+        return Err(fault("characters", "must not contain characters that change the direction of text"));
+    }
+    Ok(())
+}
+
+/// Characters without a shape of their own (Unicode's `Default_Ignorable_Code_Point`, those in use).
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 /// The usernames that a message mentions, lower-cased, in order of appearance, each once, at most
 /// [`MAX_MENTIONS`]. A mention is `@` at the start of a word; a trailing `.` or `-` is punctuation.
 pub fn mentioned_usernames(content: &str) -> Vec<String> {
@@ -162,6 +188,15 @@ mod tests {
         assert_eq!(check_text(" \n", 1, 8).map_err(|f| f.code), Err("blank"));
         assert_eq!(check_text("a\0b", 1, 8).map_err(|f| f.code), Err("characters"));
         assert_eq!(check_text("123456789", 1, 8).map_err(|f| f.code), Err("length"));
+    }
+
+    #[test]
+    fn full_names() {
+        for good in ["", "Ann", "Änn O’Neill", "👩\u{200d}🚀", "שלום"] {
+            assert_eq!(check_full_name(good), Ok(()), "{good}");
+        }
+        assert_eq!(check_full_name("\u{200b}\u{3164} ").map_err(|f| f.code), Err("blank"));
+        assert_eq!(check_full_name("nnA \u{202e}Ann").map_err(|f| f.code), Err("characters"));
     }
 
     #[test]

@@ -24,8 +24,9 @@ use crate::{
     control::Control,
     files::Files,
     gateway::{Hub, Online},
-    http,
+    http::{self, Connections},
     key_file::KeyPlace,
+    metrics::Metrics,
     ops::{
         self, Error, Ops,
         plugins::{Deployment, State},
@@ -53,6 +54,10 @@ pub struct App {
     pub api_document: http::ApiDocument,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
+    /// The open connections.
+    pub connections: Connections,
+    /// What is counted.
+    pub metrics: Metrics,
     stopping: Arc<AtomicBool>,
 }
 
@@ -75,7 +80,7 @@ impl App {
         let host = Arc::new(PluginHost(ops.clone()));
         let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
-        let online = Online::default();
+        let (online, connections) = (Online::default(), Connections::new(&config));
         Ok(Self {
             hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
             config: Arc::new(config),
@@ -84,6 +89,8 @@ impl App {
             online,
             api_document: http::ApiDocument::default(),
             sockets: TaskTracker::new(),
+            connections,
+            metrics: Metrics::new(),
             stopping: Arc::default(),
         })
     }
@@ -113,12 +120,8 @@ impl From<String> for StartError {
 }
 
 impl StartError {
-    /// Not even the runtime starts.
-    pub fn runtime(error: std::io::Error) -> Self {
-        Self::new("async runtime", error)
-    }
-
-    fn new(what: &str, error: impl std::fmt::Display) -> Self {
+    /// `what` did not start.
+    pub fn new(what: &str, error: impl std::fmt::Display) -> Self {
         Self(format!("{what}: {error}"))
     }
 }
@@ -189,18 +192,19 @@ pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
 /// If anything that it can't do without is missing or broken.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     make_data_dir(&config)?;
-    let listener = TcpListener::bind(config.server.listen)
-        .await
-        .map_err(|error| StartError::new(&format!("can't listen on {}", config.server.listen), error))?;
-    let address = listener.local_addr().map_err(|error| StartError::new("listening", error))?;
+    let (listener, address) = listen(config.server.listen).await?;
+    let metrics = match config.metrics.listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let _lock = lock_data_dir(&config)?;
     let app = App::open(config).await?;
     let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
     app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let control = Control::start(&app);
-    announce(&app, address).await;
+    announce(&app, address, metrics.as_ref().map(|(_, address)| *address)).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
-    run(app.clone(), listener).await?;
+    run(app.clone(), listener, metrics.map(|(listener, _)| listener)).await?;
     drop(control);
     tidying.abort();
     app.ops.store().close().await;
@@ -208,14 +212,24 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::new(&format!("can't listen on {address}"), error);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn run(app: App, listener: TcpListener, metrics: Option<TcpListener>) -> Result<(), StartError> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let service = http::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let mut listening = stopped.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        let _ = listening.wait_for(|stop| *stop).await;
+    let serve = |listener, router, connections| {
+        http::serve(listener, router, Arc::clone(&app.config), connections, stopped.clone())
+    };
+    let mut serving = tokio::spawn(serve(listener, http::router(app.clone()), app.connections.clone()));
+    // Apart from the rest to its end: a stop is watched too.
+    let watching = metrics.map(|listener| {
+        let connections = Connections::new(&app.config);
+        tokio::spawn(serve(listener, http::metrics_router(app.clone()), connections))
     });
-    let mut serving = tokio::spawn(server.into_future());
     tokio::select! {
         ended = &mut serving => {
             return Err(StartError(format!("the listener ended: {ended:?}")));
@@ -234,6 +248,9 @@ async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
         serving.abort();
+    }
+    if let Some(watching) = watching {
+        watching.abort();
     }
     app.hub.finish().await;
     Ok(())
@@ -270,9 +287,12 @@ fn bundled_dir() -> Option<PathBuf> {
 
 /// Says on standard output what runs where.
 #[allow(clippy::print_stdout)] // For the person who started it; the log goes to standard error.
-async fn announce(app: &App, address: SocketAddr) {
+async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>) {
     println!("Patchbay {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  data       {}", absolute(&app.config.server.data_dir).display());
+    if let Some(address) = metrics {
+        println!("  metrics    http://{address}/metrics");
+    }
     for plugin in app.plugins.list(&Actor::System).await.unwrap_or_default() {
         let granted: Vec<_> = plugin.grants.capabilities.iter().map(String::as_str).collect();
         let state = match &plugin.state {

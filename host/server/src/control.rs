@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio::task::JoinHandle;
+
 use crate::{app::App, config::Config};
 
 /// Where the socket is.
@@ -16,13 +18,11 @@ pub fn path(config: &Config) -> PathBuf {
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
-    #[cfg(unix)]
-    serving: tokio::task::JoinHandle<()>,
+    serving: JoinHandle<()>,
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        #[cfg(unix)]
         self.serving.abort();
         remove(&self.path);
     }
@@ -35,11 +35,7 @@ impl Control {
         let path = path(&app.config);
         remove(&path);
         match serve(app.clone(), &path) {
-            Ok(serving) => Some(Self {
-                path,
-                #[cfg(unix)]
-                serving,
-            }),
+            Ok(serving) => Some(Self { path, serving }),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "there is no control socket: commands like `patchbay user` need the server to be stopped");
                 None
@@ -57,12 +53,12 @@ fn remove(path: &Path) {
 }
 
 #[cfg(not(unix))]
-fn serve(_app: App, _path: &Path) -> std::io::Result<()> {
+fn serve(_app: App, _path: &Path) -> std::io::Result<JoinHandle<()>> {
     Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has no Unix domain sockets"))
 }
 
 #[cfg(unix)]
-fn serve(app: App, path: &Path) -> std::io::Result<tokio::task::JoinHandle<()>> {
+fn serve(app: App, path: &Path) -> std::io::Result<JoinHandle<()>> {
     use std::os::unix::fs::PermissionsExt;
     let listener = tokio::net::UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;

@@ -10,9 +10,11 @@ mod files;
 mod gateway;
 mod http;
 mod key_file;
+mod metrics;
 mod ops;
 mod picture;
 mod plugin_host;
+mod traces;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -40,7 +40,7 @@ fn host_error(error: Error) -> HostError {
         Error::Conflict("kv_full", _) | Error::TooLarge(_) => HostErrorKind::LimitExceeded,
         Error::Conflict(code, _) => return HostError::new(HostErrorKind::Conflict, detail).with_code(code),
         Error::Refused(..) => HostErrorKind::Conflict,
-        Error::Unavailable(_) => HostErrorKind::Unavailable,
+        Error::Unavailable(_) | Error::TooMany(_) => HostErrorKind::Unavailable,
         Error::Store(_) | Error::Internal(_) => {
             tracing::error!(%error, "a plugin's call into the host failed");
             return HostError::new(HostErrorKind::Internal, "the host failed; it has logged why");

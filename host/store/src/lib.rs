@@ -40,7 +40,7 @@ pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
 pub use sessions::{RefreshTokenRow, SessionRow};
 pub use users::{Acquaintance, NewUser, UserSecret};
-pub use writer::{MAX_BATCH, Tx};
+pub use writer::{MAX_BATCH, Tx, WriterLoad};
 
 use crate::writer::Writer;
 
@@ -143,12 +143,18 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'a> FnOnce(&'a mut Tx) -> writer::Operation<'a, Result<T, E>> + Send + 'static,
     {
-        self.writer.write(operation).await
+        let span = tracing::debug_span!("database write");
+        tracing::Instrument::instrument(self.writer.write(operation), span).await
     }
 
     /// The journal's newest `seq`; changes after each commit that wrote events.
     pub fn head(&self) -> watch::Receiver<i64> {
         self.head.clone()
+    }
+
+    /// How busy the writer is.
+    pub fn writer_load(&self) -> WriterLoad {
+        self.writer.load()
     }
 
     /// Waits for what is under way and closes the database.

@@ -9,7 +9,10 @@ use std::{
     ops::{Deref, DerefMut},
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -88,6 +91,25 @@ enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Command>,
+    done: Arc<Done>,
+}
+
+/// What the writer has done since it started.
+#[derive(Debug, Default)]
+struct Done {
+    batches: AtomicU64,
+    operations: AtomicU64,
+}
+
+/// How busy the writer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterLoad {
+    /// Operations that wait.
+    pub waiting: usize,
+    /// Transactions so far.
+    pub batches: u64,
+    /// Operations in those.
+    pub operations: u64,
 }
 
 impl Writer {
@@ -95,8 +117,17 @@ impl Writer {
     pub(crate) fn start(conn: Conn, server: Option<Server>, head: Arc<watch::Sender<i64>>) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
         let tx = Tx { conn, entries: Vec::new(), scrubs: Vec::new() };
-        tokio::spawn(run(tx, server, commands, head));
-        Self { queue }
+        let done = Arc::<Done>::default();
+        tokio::spawn(run(tx, server, commands, head, Arc::clone(&done)));
+        Self { queue, done }
+    }
+
+    pub(crate) fn load(&self) -> WriterLoad {
+        WriterLoad {
+            waiting: self.queue.max_capacity() - self.queue.capacity(),
+            batches: self.done.batches.load(Ordering::Relaxed),
+            operations: self.done.operations.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) async fn write<T, E, F>(&self, operation: F) -> Result<T, E>
@@ -147,6 +178,7 @@ async fn run(
     server: Option<Server>,
     mut commands: mpsc::Receiver<Command>,
     head: Arc<watch::Sender<i64>>,
+    done: Arc<Done>,
 ) {
     while let Some(command) = commands.recv().await {
         let job = match command {
@@ -174,6 +206,8 @@ async fn run(
                 stands = roll_back(&mut tx, server.is_some()).await;
             }
         }
+        done.batches.fetch_add(1, Ordering::Relaxed);
+        done.operations.fetch_add(answers.len() as u64, Ordering::Relaxed);
         for answer in answers {
             answer(fate.as_ref().map(|_| ()).map_err(|error| StoreError::Unavailable(error.to_string())));
         }

@@ -161,6 +161,26 @@ mod tests {
         assert_eq!(tokens.verify(&old), None);
     }
 
+    /// Clients rely on these names and forms.
+    #[test]
+    fn a_token_says_what_the_contract_promises() {
+        use base64::Engine as _;
+        let key = new_signing_key().unwrap();
+        let tokens = AccessTokens::new(std::slice::from_ref(&key), Duration::from_secs(900)).unwrap();
+        let token = tokens.issue(proof(), Timestamp(1_767_225_600_999)).unwrap();
+        let parts: Vec<serde_json::Value> = token
+            .split('.')
+            .take(2)
+            .map(|part| super::super::URL_SAFE_NO_PAD.decode(part).unwrap())
+            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
+            .collect();
+        assert_eq!(parts[0], serde_json::json!({ "alg": "HS256", "typ": "JWT", "kid": key.kid }));
+        let claims = serde_json::json!({
+            "sub": "7", "sid": 3, "pair": 11, "iat": 1_767_225_600, "exp": 1_767_226_500, "iss": "patchbay",
+        });
+        assert_eq!(parts[1], claims);
+    }
+
     #[test]
     fn altered_and_foreign_tokens_prove_nothing() {
         let now = Timestamp::now();

@@ -13,7 +13,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{self, Config, Flags, LogFormat},
+    config::{self, Config, Flags},
+    traces,
 };
 use keys::KeysCommand;
 use operator::Operator;
@@ -101,14 +102,8 @@ impl Settings {
 /// Runs the program.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(settings) => with_config(&settings, |config, _| {
-            start_log(&config.log);
-            block_on(app::serve(config))
-        }),
-        Command::Migrate(settings) => with_config(&settings, |config, _| {
-            start_log(&config.log);
-            block_on(migrate(config))
-        }),
+        Command::Serve(settings) => with_config(&settings, |config, _| block_on(config, app::serve)),
+        Command::Migrate(settings) => with_config(&settings, |config, _| block_on(config, migrate)),
         Command::CheckConfig(settings) => with_config(&settings, |config, _| {
             for name in &config.without_effect {
                 say(&format!("note: {name} has no effect in this version"));
@@ -123,10 +118,9 @@ pub fn run() -> ExitCode {
         Command::User(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await
         }),
-        Command::Keys(KeysCommand::Reset(settings)) => with_config(&settings, |config, _| {
-            start_log(&quiet(config.log.clone()));
-            block_on(reset_keys(config))
-        }),
+        Command::Keys(KeysCommand::Reset(settings)) => {
+            with_config(&settings, |config, _| block_on(quiet(config), reset_keys))
+        }
         Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await
         }),
@@ -175,8 +169,7 @@ fn as_operator(
         Err(error) => return fail(&error),
     };
     with_config(settings, |config, _| {
-        start_log(&quiet(config.log.clone()));
-        block_on(async {
+        block_on(quiet(config), async |config| {
             let way = Operator::find(config).await?;
             let done = command(&way, secret).await;
             way.close().await;
@@ -186,8 +179,9 @@ fn as_operator(
 }
 
 /// A command's output is for people; the log is for what went wrong.
-fn quiet(log: config::Log) -> config::Log {
-    config::Log { filter: "warn".into(), ..log }
+fn quiet(mut config: Config) -> Config {
+    config.log.filter = "warn".into();
+    config
 }
 
 async fn reset_keys(config: Config) -> Result<(), app::StartError> {
@@ -196,12 +190,20 @@ async fn reset_keys(config: Config) -> Result<(), app::StartError> {
     Ok(())
 }
 
-fn block_on(future: impl Future<Output = Result<(), app::StartError>>) -> Result<(), app::StartError> {
-    tokio::runtime::Builder::new_multi_thread()
+fn block_on(
+    config: Config,
+    act: impl AsyncFnOnce(Config) -> Result<(), app::StartError>,
+) -> Result<(), app::StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(app::StartError::runtime)?
-        .block_on(future)
+        .map_err(|error| app::StartError::new("async runtime", error))?;
+    let entered = runtime.enter();
+    traces::start(&config.log, &config.trace).map_err(|error| app::StartError::new("traces", error))?;
+    drop(entered);
+    let ended = runtime.block_on(act(config));
+    traces::stop();
+    ended
 }
 
 async fn migrate(config: Config) -> Result<(), app::StartError> {
@@ -209,15 +211,6 @@ async fn migrate(config: Config) -> Result<(), app::StartError> {
     app::migrate(&config).await?;
     say("the database is up to date");
     Ok(())
-}
-
-fn start_log(log: &config::Log) {
-    let filter = tracing_subscriber::EnvFilter::new(&log.filter);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
 }
 
 fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String> {

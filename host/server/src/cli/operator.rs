@@ -5,9 +5,11 @@
 
 use std::{io::ErrorKind, path::PathBuf, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
 use http::{Method, Request, Response, header};
-use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -21,6 +23,8 @@ use crate::{
 /// How long to wait for a server that starts or stops, or for another command.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
+/// Most bytes of an answer: a page of any list is far below.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// The way to the operations.
 pub enum Operator {
@@ -96,13 +100,9 @@ impl Operator {
     }
 }
 
-async fn read<B>(response: Response<B>) -> Result<Value, StartError>
-where
-    B: http_body::Body,
-    B::Error: std::fmt::Display,
-{
+async fn read(response: Response<Body>) -> Result<Value, StartError> {
     let status = response.status();
-    let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let bytes = to_bytes(response.into_body(), MAX_ANSWER).await.map_err(|error| error.to_string())?;
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     if status.is_success() { Ok(value) } else { Err(reason(&value, status).into()) }
 }
@@ -127,17 +127,14 @@ async fn reach(path: &std::path::Path) -> std::io::Result<()> {
 }
 
 #[cfg(unix)]
-async fn send(
-    path: &std::path::Path,
-    request: Request<Body>,
-) -> Result<Response<hyper::body::Incoming>, StartError> {
+async fn send(path: &std::path::Path, request: Request<Body>) -> Result<Response<Body>, StartError> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let stream = tokio::net::UnixStream::connect(path).await.map_err(|error| failed(&error))?;
     let stream = hyper_util::rt::TokioIo::new(stream);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(stream).await.map_err(|error| failed(&error))?;
     tokio::spawn(connection);
-    Ok(sender.send_request(request).await.map_err(|error| failed(&error))?)
+    Ok(sender.send_request(request).await.map_err(|error| failed(&error))?.map(Body::new))
 }
 
 #[cfg(not(unix))]

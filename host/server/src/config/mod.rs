@@ -10,11 +10,13 @@ mod files;
 mod journal;
 mod limits;
 mod log;
+mod metrics;
 mod plugins;
 mod presence;
 mod reserved;
 mod server;
 mod source;
+mod trace;
 mod value;
 
 pub use auth::{Auth, Registration};
@@ -22,14 +24,18 @@ pub use cors::Cors;
 pub use database::Database;
 pub use files::Files;
 pub use journal::Journal;
-pub use limits::Limits;
+pub use limits::{Count, Limits};
 pub use log::{Log, LogFormat};
+pub use metrics::Metrics;
 pub use plugins::{Declared, Plugins};
 pub use presence::Presence;
-pub use server::Server;
+pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
+pub use trace::Trace;
 
 use source::Setting;
+#[cfg(test)]
+pub use value::Value;
 
 /// All settings of a deployment.
 #[derive(Clone, Debug)]
@@ -50,6 +56,10 @@ pub struct Config {
     pub limits: Limits,
     /// `log.*`
     pub log: Log,
+    /// `metrics.*`
+    pub metrics: Metrics,
+    /// `trace.*`
+    pub trace: Trace,
     /// `cors.*`
     pub cors: Cors,
     /// `plugins.*`
@@ -69,6 +79,8 @@ pub fn settings() -> Vec<Setting> {
         Presence::SETTINGS,
         Limits::SETTINGS,
         Log::SETTINGS,
+        Metrics::SETTINGS,
+        Trace::SETTINGS,
         Cors::SETTINGS,
         Plugins::SETTINGS,
         reserved::SETTINGS,
@@ -92,6 +104,8 @@ impl Config {
             presence: Presence::from_values(&values, &mut faults),
             limits: Limits::from_values(&values, &mut faults),
             log: Log::from_values(&values, &mut faults),
+            metrics: Metrics::from_values(&values, &mut faults),
+            trace: Trace::from_values(&values, &mut faults),
             cors: Cors::from_values(&values, &mut faults),
             plugins: Plugins::from_values(&values, &mut faults),
             without_effect: values.set_among(reserved::SETTINGS),

@@ -8,12 +8,9 @@ const fn reserved(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 pub(super) const SETTINGS: &[Setting] = &[
-    reserved("server.public_url", "", " The URL by which clients reach the server."),
-    reserved("server.trusted_proxies", "", " Proxies whose X-Forwarded-For is believed."),
     reserved("voice.udp_port", "7882", " The UDP port of voice."),
     reserved("voice.public_ip", "", " The address that voice announces."),
     reserved("voice.turn", "", " TURN servers."),
-    reserved("ai.base_url", "", " The OpenAI-compatible server."),
     reserved("ai.api_key", "", " Its key."),
     reserved("ai.model", "", " The model that answers."),
     reserved("ai.embedding_model", "", " The model that embeds."),

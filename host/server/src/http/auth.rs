@@ -36,6 +36,7 @@ pub(super) async fn register(
 
 pub(super) async fn login(
     State(app): State<App>,
+    From(address): From,
     device: Device,
     request: Request,
 ) -> Answer<axum::Json<Tokens>> {
@@ -47,7 +48,7 @@ pub(super) async fn login(
             <Json<Login> as axum::extract::FromRequest<App>>::from_request(request, &app).await?;
         body
     };
-    let logged_in = app.ops.login(&body.username, body.password, device).await?;
+    let logged_in = app.ops.login(&body.username, body.password, &address, device).await?;
     Ok(axum::Json(tokens(logged_in)))
 }
 
@@ -69,8 +70,12 @@ fn parse_form(bytes: &[u8]) -> Answer<Login> {
     }
 }
 
-pub(super) async fn refresh(State(app): State<App>, Json(body): Json<Refresh>) -> Answer<axum::Json<Tokens>> {
-    Ok(axum::Json(tokens(app.ops.refresh(&body.refresh_token).await?)))
+pub(super) async fn refresh(
+    State(app): State<App>,
+    From(address): From,
+    Json(body): Json<Refresh>,
+) -> Answer<axum::Json<Tokens>> {
+    Ok(axum::Json(tokens(app.ops.refresh(&body.refresh_token, &address).await?)))
 }
 
 pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {

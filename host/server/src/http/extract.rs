@@ -1,11 +1,7 @@
 //! Parsing requests: bodies, ids, pages, who calls. Every failure is a problem document that says which field.
 
-use std::net::SocketAddr;
-
 use axum::{
-    extract::{
-        ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, State, rejection::PathRejection,
-    },
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, State, rejection::PathRejection},
     http::request::Parts,
 };
 use bytes::Bytes;
@@ -16,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Operator,
+    Failure, Operator, client,
     openapi::{Asks, Operation},
 };
 use crate::{
@@ -290,12 +286,9 @@ pub struct From(pub ClientAddress);
 impl FromRequestParts<App> for From {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let ip = peer.map_or(std::net::IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
-        let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
-        let forwarded = forwarded.iter().any(|name| parts.headers.contains_key(*name));
-        Ok(Self(ClientAddress { ip, forwarded }))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let known = parts.extensions.get::<ClientAddress>().cloned();
+        Ok(Self(known.unwrap_or_else(|| client::address(&parts.extensions, &parts.headers, app))))
     }
 }
 

@@ -5,12 +5,18 @@
 mod accounts;
 mod admin;
 mod auth;
+mod body;
 mod channels;
+mod client;
+mod compression;
 mod control;
 mod drain;
 mod edge;
 mod extract;
 mod files;
+mod head;
+mod headers;
+mod listen;
 mod messages;
 mod openapi;
 mod plugins;
@@ -20,6 +26,7 @@ mod users;
 use axum::{
     Extension, Router,
     extract::DefaultBodyLimit,
+    middleware,
     routing::{MethodFilter, MethodRouter, get, on, post},
 };
 
@@ -27,11 +34,13 @@ use crate::{app::App, gateway};
 
 pub use control::Operator;
 pub use extract::bearer;
+pub use listen::{Connections, serve};
 pub use openapi::{ApiDocument, Document, Operation};
 pub use problem::Failure;
 
 /// Most bytes of a JSON body.
 const MAX_BODY: usize = 1024 * 1024;
+const METRICS: &str = "/metrics";
 /// Most bytes of a component.
 const MAX_COMPONENT: usize = 64 * 1024 * 1024;
 
@@ -61,7 +70,9 @@ where
 
 /// The paths that the host itself serves.
 pub fn native_paths() -> Vec<&'static str> {
-    routes().paths
+    let mut paths = routes().paths;
+    paths.push(METRICS);
+    paths
 }
 
 fn routes() -> Routes {
@@ -167,6 +178,20 @@ fn serving(routes: Routes, app: App) -> Router {
         .router
         .fallback(plugins::dispatch)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(app.clone());
-    edge::layers(router, &app)
+        .layer(middleware::from_fn(edge::note_route));
+    // With an address of its own it is not here, where everybody comes.
+    let router = match app.config.metrics.listen {
+        Some(_) => router,
+        None => router.merge(metrics()),
+    };
+    edge::layers(router.with_state(app.clone()), &app)
+}
+
+/// `/metrics` alone.
+pub fn metrics_router(app: App) -> Router {
+    edge::layers(metrics().fallback(problem::not_found).with_state(app.clone()), &app)
+}
+
+fn metrics() -> Router<App> {
+    Routes::default().add(METRICS, get(edge::metrics)).router
 }

@@ -12,7 +12,9 @@ use patchbay_runtime::{Auth, CallError, HttpRequest, PluginBody, Routed};
 
 use super::{
     Failure,
+    edge::Route,
     extract::{bearer, body},
+    problem,
 };
 use crate::{app::App, ops::Error};
 
@@ -27,9 +29,12 @@ pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result
         Routed::Call(call) => call,
         Routed::MethodNotAllowed(methods) => return Ok(method_not_allowed(&methods)),
         Routed::NotFound => {
-            return Err(Failure::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"));
+            return Err(problem::not_found().await);
         }
     };
+    if let Some(route) = request.extensions().get::<Route>() {
+        route.set(&call.route);
+    }
     let caller = caller(&app, call.auth, request.headers()).await?;
     let request = HttpRequest {
         method,

@@ -52,9 +52,22 @@ impl Failure {
         self
     }
 
+    /// 429 `rate_limited`.
+    fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1_000).max(1);
+        let detail = format!("too many requests; the next one is welcome in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
+            .with_retry_after(u64::try_from(seconds).unwrap_or(u64::MAX))
+    }
+
     fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the server failed; it has logged why")
     }
+}
+
+/// The answer to a path that leads nowhere.
+pub(super) async fn not_found() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
 }
 
 /// The answer to a method that a path doesn't have.
@@ -83,6 +96,7 @@ impl From<Error> for Failure {
             Error::Conflict(code, why) => Self::new(StatusCode::CONFLICT, code, why),
             Error::Refused(code, why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, why),
             Error::TooLarge(why) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why),
+            Error::TooMany(wait) => Self::too_many(wait),
             Error::Unavailable(why) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why).with_retry_after(1)
             }

@@ -1,8 +1,8 @@
 //! Making accounts and logging in.
 
-use std::sync::PoisonError;
+use std::{net::IpAddr, sync::PoisonError};
 
-use patchbay_core::{Event, Timestamp, User, text};
+use patchbay_core::{Event, Timestamp, User, UserId, text};
 use patchbay_store::{Conn, NewUser, StoreError, Tx};
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use super::{
     error::Faults,
     invites::{good_invite, use_invite},
     journal::emit,
+    rates::{Attempt, same_network},
     sessions::{Started, actor_of},
 };
 use crate::{
@@ -47,9 +48,13 @@ impl Ops {
     /// # Errors
     /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`; [`Error::Forbidden`]
     /// if registration is closed or the bootstrap token is wrong; [`Error::Denied`] with `invite_required`,
-    /// `invite_invalid`, `invite_expired`, `invite_used` or `invite_for_another`.
+    /// `invite_invalid`, `invite_expired`, `invite_used` or `invite_for_another`; [`Error::TooMany`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn register(&self, new: Registration, from: ClientAddress) -> Result<User> {
         check_registration(&new)?;
+        if let Some(rates) = &self.0.rates {
+            rates.registration(from.ip)?;
+        }
         let door = Door { mode: self.0.auth.registration, trusted: self.trusts(&new, &from)? };
         // Asked before the costly hash, and again in the transaction.
         door.admit(&mut self.0.store.read().await?, &new, Timestamp::now()).await?;
@@ -83,12 +88,29 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] with `invalid_credentials`, after the same time whether or not the user
-    /// exists.
-    pub async fn login(&self, login: &str, password: String, device: Device) -> Result<LoggedIn> {
+    /// exists; [`Error::TooMany`] after wrong passwords (`rates::guesses` says whose).
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn login(
+        &self,
+        login: &str,
+        password: String,
+        from: &ClientAddress,
+        device: Device,
+    ) -> Result<LoggedIn> {
         for _ in 0..LOOKS {
             let secret = self.0.store.read().await?.secret_by_login(login).await?;
+            let user_id = secret.as_ref().map(|secret| secret.id);
+            let attempt = match &self.0.rates {
+                Some(rates) => {
+                    let is_known = || self.has_session_from(user_id, from.ip);
+                    Some(rates.guesses.login(login, from.ip, is_known).await?)
+                }
+                None => None,
+            };
             let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
-            let verdict = self.0.passwords.verify(password.clone(), hashed).await?;
+            let verified = self.0.passwords.verify(password.clone(), hashed).await;
+            settle(attempt, verified.as_ref().ok());
+            let verdict = verified?;
             let secret = secret.filter(|s| verdict != Verdict::Wrong && s.is_active);
             let secret = secret.ok_or_else(wrong_credentials)?;
             let user = self.0.store.read().await?.user(secret.id).await?.ok_or_else(wrong_credentials)?;
@@ -105,6 +127,14 @@ impl Ops {
         Err(wrong_credentials())
     }
 
+    /// Whether the account is logged in from an address already.
+    async fn has_session_from(&self, user: Option<UserId>, ip: IpAddr) -> Result<bool> {
+        let Some(user) = user else { return Ok(false) };
+        let sessions = self.0.store.read().await?.sessions_of(user, Timestamp::now()).await?;
+        let mut addresses = sessions.iter().filter_map(|session| session.ip.as_deref()?.parse().ok());
+        Ok(addresses.any(|known| same_network(known, ip)))
+    }
+
     /// Sees to it that logins take as long as those with hashes of the seed, while there are any.
     pub(super) async fn blend_logins(&self) -> Result<()> {
         let hash = self.0.store.read().await?.any_bcrypt_hash().await?;
@@ -114,6 +144,15 @@ impl Ops {
     /// There is a superuser: nobody becomes it any more.
     pub(super) fn forget_bootstrap_token(&self) {
         *self.0.bootstrap.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Tells the limit of guesses how one ended, if the password could be looked at.
+pub(super) fn settle(attempt: Option<Attempt<'_>>, verdict: Option<&Verdict>) {
+    match (attempt, verdict) {
+        (Some(attempt), Some(Verdict::Right | Verdict::Rehashed(_))) => attempt.succeeded(),
+        (Some(attempt), None) => attempt.undecided(),
+        (Some(_), Some(Verdict::Wrong)) | (None, _) => {}
     }
 }
 
@@ -185,7 +224,7 @@ pub(super) fn check_registration(new: &Registration) -> Result<()> {
     faults.check("email", text::check_email(&new.email));
     faults.check("password", text::check_password(&new.password));
     if let Some(name) = &new.full_name {
-        faults.check("full_name", text::check_text(name, 0, text::MAX_FULL_NAME_CHARS));
+        faults.check("full_name", text::check_full_name(name));
     }
     faults.into_result()
 }

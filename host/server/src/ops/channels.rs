@@ -59,6 +59,7 @@ impl Ops {
     ///
     /// # Errors
     /// If the database can't be read.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn channels(
         &self,
         actor: &Actor,
@@ -74,6 +75,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn channel(&self, actor: &Actor, id: ChannelId) -> Result<ChannelForViewer> {
         let mut conn = self.0.store.read().await?;
         enter(&mut conn, actor, id).await?;
@@ -84,6 +86,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn create_channel(&self, actor: &Actor, new: NewChannel) -> Result<CreatedChannel> {
         let maker = user_of(actor)?;
         let new = check_new(new, maker)?;
@@ -95,6 +98,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn update_channel(
         &self,
         actor: &Actor,
@@ -137,6 +141,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn delete_channel(&self, by: &Admin, id: ChannelId) -> Result<()> {
         let by = by.clone();
         self.0

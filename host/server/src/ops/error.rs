@@ -100,6 +100,9 @@ pub enum Error {
     /// More bytes than are allowed.
     #[error("{0}")]
     TooLarge(String),
+    /// Too often; how long to wait.
+    #[error("too many requests")]
+    TooMany(std::time::Duration),
     /// It can't be done now.
     #[error("{0}")]
     Unavailable(String),

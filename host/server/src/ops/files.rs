@@ -38,6 +38,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::TooLarge`], [`Error::Unavailable`] if the file store fails.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn upload<E: fmt::Display>(
         &self,
         actor: &Actor,
@@ -82,6 +83,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn file(&self, actor: &Actor, id: FileId) -> Result<File> {
         let mut conn = self.0.store.read().await?;
         let file = conn.file(id).await?.ok_or(Error::NotFound(Thing::File))?;
@@ -108,6 +110,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for who didn't upload it.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn delete_file(&self, actor: &Actor, id: FileId) -> Result<()> {
         let file = self.file(actor, id).await?;
         if actor.user_id() != Some(file.uploaded_by_id) {

@@ -17,6 +17,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn members(
         &self,
         actor: &Actor,
@@ -33,6 +34,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] for an unknown user.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn add_member(
         &self,
         actor: &Actor,
@@ -76,6 +78,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Conflict`] with `last_owner`.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn set_role(
         &self,
         actor: &Actor,
@@ -110,6 +113,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Conflict`] with `last_owner`.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn remove_member(&self, actor: &Actor, channel: ChannelId, user: UserId) -> Result<()> {
         let actor = actor.clone();
         self.0
@@ -140,6 +144,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn mark_read(&self, actor: &Actor, channel: ChannelId, message: MessageId) -> Result<()> {
         let user_id = user_of(actor)?;
         let actor = actor.clone();

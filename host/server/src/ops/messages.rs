@@ -54,6 +54,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member, [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn post_message(&self, actor: &Actor, channel: ChannelId, new: NewPost) -> Result<Posted> {
         let sender = user_of(actor)?;
         check_post(&new)?;
@@ -68,6 +69,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn message(&self, actor: &Actor, id: MessageId) -> Result<Message> {
         let mut conn = self.0.store.read().await?;
         Ok(find_message(&mut conn, actor, id).await?.0)
@@ -77,6 +79,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn messages(
         &self,
         actor: &Actor,
@@ -92,6 +95,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn thread(&self, actor: &Actor, id: MessageId, page: PageRequest) -> Result<ThreadPage> {
         let mut conn = self.0.store.read().await?;
         let (message, _) = find_message(&mut conn, actor, id).await?;
@@ -107,6 +111,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn message_history(
         &self,
         actor: &Actor,
@@ -122,6 +127,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn edit_message(&self, actor: &Actor, id: MessageId, content: String) -> Result<Message> {
         let actor = actor.clone();
         self.0.store.write(move |tx| Box::pin(async move { edit(tx, &actor, id, content).await })).await
@@ -131,6 +137,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn delete_message(&self, actor: &Actor, id: MessageId) -> Result<()> {
         let actor = actor.clone();
         self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await

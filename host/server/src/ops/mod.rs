@@ -21,6 +21,7 @@ mod messages;
 mod pictures;
 mod pins;
 pub mod plugins;
+mod rates;
 mod reactions;
 mod replay;
 mod sessions;
@@ -68,6 +69,7 @@ struct Inner {
     keys: Keys,
     sessions: SessionCache,
     auth: config::Auth,
+    rates: Option<rates::Rates>,
     journal: config::Journal,
     /// Makes an account superuser from anywhere; none once there is a superuser.
     bootstrap: Mutex<Option<String>>,
@@ -92,6 +94,7 @@ impl Ops {
             keys,
             sessions: SessionCache::default(),
             auth: config.auth.clone(),
+            rates: rates::Rates::new(&config.limits),
             journal: config.journal.clone(),
             bootstrap: Mutex::new(bootstrap),
         }));
@@ -102,6 +105,14 @@ impl Ops {
     /// What makes an account superuser from anywhere, while there is no superuser.
     pub fn bootstrap_token(&self) -> Option<String> {
         self.0.bootstrap.lock().ok()?.clone()
+    }
+
+    /// Counts a request by where it comes from. Every door asks before it does anything with a request.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`].
+    pub fn admit(&self, from: &ClientAddress) -> Result<()> {
+        self.0.rates.as_ref().map_or(Ok(()), |rates| rates.request(from.ip))
     }
 
     /// The database, for those who read the journal.
@@ -160,8 +171,8 @@ impl PageRequest {
 /// Where a request came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// The peer.
+    /// The client's, as far as it can be known: the peer's, or what a trusted proxy says.
     pub ip: IpAddr,
-    /// Whether a proxy says that it stands between: then the peer is not the client.
+    /// Whether a proxy stands between or is said to: then nothing about the client is certain but that.
     pub forwarded: bool,
 }

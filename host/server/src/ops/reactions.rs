@@ -23,6 +23,7 @@ impl Ops {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member, [`Error::Invalid`], [`Error::Conflict`]
     /// with `too_many_reactions`.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn add_reaction(
         &self,
         actor: &Actor,
@@ -68,6 +69,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the message or the reaction.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn remove_reaction(&self, actor: &Actor, message: MessageId, emoji: String) -> Result<()> {
         let user = user_of(actor)?;
         let actor = actor.clone();
@@ -91,6 +93,7 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn reactions(
         &self,
         actor: &Actor,

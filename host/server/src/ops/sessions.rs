@@ -9,7 +9,7 @@ use std::{
 use patchbay_core::{Actor, SessionId, Timestamp, User, UserId};
 use patchbay_store::{SessionRow, Tx};
 
-use super::{Error, Ops, Result, Thing};
+use super::{ClientAddress, Error, Ops, Result, Thing};
 use crate::{
     auth::tokens::{self, Proof},
     bus::Signal,
@@ -105,12 +105,16 @@ impl Ops {
     /// Who is behind an access token.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] if the token is not good or its session has ended.
+    /// [`Error::Unauthenticated`] if the token is not good or its session has ended; [`Error::TooMany`].
     pub async fn authenticate(&self, token: &str) -> Result<Caller> {
         let proof = self.0.keys.tokens().verify(token).ok_or_else(Error::unauthenticated)?;
         let known = self.known_session(proof).await?;
         if known.caller.expires_at <= Timestamp::now() {
             return Err(Error::unauthenticated());
+        }
+        tracing::Span::current().record("user", known.caller.user_id.0);
+        if let Some(rates) = &self.0.rates {
+            rates.request_of(known.caller.user_id)?;
         }
         if proof.pair > known.used_up_to {
             self.record_use(proof).await?;
@@ -228,8 +232,12 @@ impl Ops {
     /// that ends the session.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] with `unauthenticated` or `refresh_token_reused`.
-    pub async fn refresh(&self, token: &str) -> Result<LoggedIn> {
+    /// [`Error::Unauthenticated`] with `unauthenticated` or `refresh_token_reused`; [`Error::TooMany`].
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn refresh(&self, token: &str, from: &ClientAddress) -> Result<LoggedIn> {
+        if let Some(rates) = &self.0.rates {
+            rates.refresh(from.ip)?;
+        }
         let presented = tokens::hash_token(token);
         let (new_token, new_hash) = tokens::new_token()?;
         let now = Timestamp::now();
@@ -321,7 +329,9 @@ impl Ops {
 pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    tokio::spawn(work).await.map_err(|error| Error::Internal(format!("an operation failed: {error}")))?
+    tokio::spawn(tracing::Instrument::in_current_span(work))
+        .await
+        .map_err(|error| Error::Internal(format!("an operation failed: {error}")))?
 }
 
 /// The authority of a user.

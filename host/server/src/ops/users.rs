@@ -4,8 +4,12 @@ use patchbay_core::{Actor, Event, SessionId, Status, Timestamp, User, UserId, te
 use patchbay_store::{Acquaintance, Tx};
 
 use super::{
-    Caller, Error, Ops, PageOf, PageRequest, Result, Thing, access::user_of, accounts::taken, error::Faults,
-    journal::emit, sessions::detached,
+    Caller, Error, Ops, PageOf, PageRequest, Result, Thing,
+    access::user_of,
+    accounts::{settle, taken},
+    error::Faults,
+    journal::emit,
+    sessions::detached,
 };
 use crate::{auth::passwords::Verdict, bus::Signal};
 
@@ -51,7 +55,9 @@ impl Ops {
     /// Changes the caller's own account. A new password ends the caller's other sessions.
     ///
     /// # Errors
-    /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`.
+    /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`; [`Error::TooMany`] after
+    /// wrong passwords.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn update_me(&self, caller: &Caller, changes: ProfileChanges) -> Result<User> {
         check_changes(&changes)?;
         let hashed = match changes.password.clone() {
@@ -75,8 +81,13 @@ impl Ops {
 
     async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
         let secret = self.0.store.read().await?.secret_by_id(caller.user_id).await?;
-        let verdict = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await?;
-        if verdict == Verdict::Wrong {
+        let attempt = match &self.0.rates {
+            Some(rates) => Some(rates.guesses.present_password(caller.user_id)?),
+            None => None,
+        };
+        let verified = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await;
+        settle(attempt, verified.as_ref().ok());
+        if verified? == Verdict::Wrong {
             return Err(Error::invalid("password.current", "wrong", "is not the present password"));
         }
         Ok(self.0.passwords.hash(new).await?)
@@ -145,7 +156,7 @@ fn check_changes(changes: &ProfileChanges) -> Result<()> {
         faults.check("email", text::check_email(email));
     }
     if let Some(Some(name)) = &changes.full_name {
-        faults.check("full_name", text::check_text(name, 0, text::MAX_FULL_NAME_CHARS));
+        faults.check("full_name", text::check_full_name(name));
     }
     if let Some((_, new)) = &changes.password {
         faults.check("password.new", text::check_password(new));

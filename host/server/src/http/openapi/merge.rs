@@ -76,6 +76,7 @@ fn around(mut operation: Value, plugin: &str, id: &str, route: &Route, shared: &
         problems.push((401, &["unauthenticated"]));
     }
     if operation.get("requestBody").is_some() {
+        problems.push((408, &["request_timeout"]));
         problems.push((413, &["too_large"]));
     }
     let mut none = Map::new();

@@ -128,7 +128,13 @@ impl Document {
 
     fn entry(&mut self, method: &'static str, path: &'static str, id: String) -> Operation<'_> {
         let entry = self.entries.push_mut(Entry::new(path, method, id, self.tag));
-        Operation { schemas: &mut self.schemas, entry }
+        let mut operation = Operation { schemas: &mut self.schemas, entry };
+        // What the edge answers for any of them; whether the process answers is not limited.
+        if path != "/healthz" {
+            operation.problem(429, &["rate_limited"]);
+            operation.problem(503, &["timed_out"]);
+        }
+        operation
     }
 
     fn finish(mut self) -> Value {

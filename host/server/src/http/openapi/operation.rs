@@ -252,6 +252,7 @@ impl Operation<'_> {
 
     fn add_body(&mut self, media_type: &str, schema: &Value) {
         self.entry.body.insert(media_type.to_owned(), json!({ "schema": schema }));
+        self.problem(408, &["request_timeout"]);
     }
 
     /// The path's parameters, in their order.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("400", "malformed_json", "The body is not JSON."),
     ("400", "malformed_multipart", "The body is not a multipart form."),
+    ("400", "malformed_request", "This is not HTTP/1.1; may come on any path, and ends the connection."),
     ("400", "incomplete_body", "The body broke off."),
     ("401", "unauthenticated", "A valid access token is needed."),
     ("401", "invalid_credentials", "Username or password is wrong."),
@@ -33,6 +34,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("404", "profile_picture_not_found", "The user has no profile picture."),
     ("404", "invite_not_found", "There is no such invitation."),
     ("405", "method_not_allowed", "The path does not have this method; `Allow` lists those it has."),
+    ("408", "request_timeout", "The request came too slowly; may come on any path, and ends the connection."),
     ("409", "username_taken", "Another account has this username."),
     ("409", "email_taken", "Another account has this e-mail address."),
     ("409", "last_owner", "A channel keeps at least one owner."),
@@ -61,6 +63,16 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("422", "resources_exceeded", "The component needs more than its limits."),
     ("422", "start_failed", "The component does not start."),
     ("426", "upgrade_required", "This path is a WebSocket's."),
+    (
+        "429",
+        "rate_limited",
+        "Too many requests of this user or address; `Retry-After` says when to try again.",
+    ),
+    (
+        "431",
+        "header_too_large",
+        "Headers are too many or too large; may come on any path, and ends the connection.",
+    ),
     ("500", "internal_error", "The server failed and has logged why."),
     ("502", "plugin_failed", "The plugin failed."),
     ("502", "plugin_trapped", "The plugin crashed."),
@@ -69,9 +81,11 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("502", "plugin_no_response", "The plugin gave no answer."),
     ("502", "plugin_invalid_response", "The plugin's answer breaks the contract."),
     ("503", "unavailable", "It can't be done now; `Retry-After` says when to try again."),
+    ("503", "timed_out", "The server could not answer in time; `Retry-After` says when to try again."),
     ("503", "plugin_busy", "The plugin has too many calls; `Retry-After` says when to try again."),
     ("504", "plugin_deadline_exceeded", "The plugin used up its CPU budget."),
     ("504", "plugin_timeout", "The plugin took too long."),
+    ("505", "version_not_supported", "Only HTTP/1.0 and HTTP/1.1 are spoken."),
 ];
 
 /// What a plugin's route can answer without the plugin's doing.
@@ -87,7 +101,8 @@ pub(super) const OF_PLUGINS: &[(u16, &[&str])] = &[
             "plugin_invalid_response",
         ],
     ),
-    (503, &["plugin_busy", "plugin_limit_exceeded", "unavailable"]),
+    (429, &["rate_limited"]),
+    (503, &["plugin_busy", "plugin_limit_exceeded", "timed_out", "unavailable"]),
     (504, &["plugin_deadline_exceeded", "plugin_timeout"]),
 ];
 
