@@ -4,6 +4,7 @@ mod auth;
 mod channels;
 mod config;
 mod durability;
+mod file_store;
 mod files;
 mod gateway;
 mod guests;

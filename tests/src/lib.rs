@@ -4,11 +4,19 @@
 
 mod client;
 pub mod postgres;
+mod s3;
 mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
-pub use server::{TestApp, component, guest, program};
+pub use s3::{S3, files_below};
+pub use server::{TestApp, component, eventually, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};
+
+/// Installs what TLS encrypts with, as the server's `main` does. Everything here that may use TLS calls it.
+pub(crate) fn install_crypto() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+}

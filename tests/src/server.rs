@@ -99,6 +99,11 @@ impl TestApp {
         self.database.as_ref().expect("this server keeps its data in a file")
     }
 
+    /// The id of the server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -118,6 +123,12 @@ impl TestApp {
         assert!(sent.success());
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("the server did not stop").unwrap().success()
+    }
+
+    /// Waits until the server's directory of files holds this many, and fails if it never does.
+    pub async fn files_kept(&self, number: usize) {
+        let directory = self.data().join("files");
+        eventually("the number of files is right", || crate::files_below(&directory).len() == number).await;
     }
 
     /// The directory of the server's data.
@@ -154,6 +165,15 @@ impl TestApp {
     /// Nobody.
     pub fn anonymous(&self) -> User {
         crate::anonymous(&self.url)
+    }
+}
+
+/// Waits until something is so, and fails if it isn't within a minute.
+pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "{what}: never");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

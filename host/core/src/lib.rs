@@ -18,7 +18,7 @@ mod user;
 pub use actor::Actor;
 pub use channel::{Channel, ChannelForViewer, Member, Role};
 pub use event::{Audience, Event};
-pub use file::File;
+pub use file::{File, Image};
 pub use ids::{ChannelId, FileId, MessageId, ReactionId, Seq, SessionId, UserId};
 pub use message::{Message, MessageEdit, Sender};
 pub use reaction::{Reaction, ReactionCount};

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     bus::Bus,
-    config::Config,
+    config::{Config, FilesUrl},
     files::Files,
     gateway::{Hub, Online},
     http,
@@ -92,6 +92,19 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Looks for what is wrong with settings that each are right. Goes nowhere.
+///
+/// # Errors
+/// If the server could not start with them.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    match &config.files.url {
+        Some(FilesUrl::Bucket { .. }) => {
+            Files::in_bucket(&config.files).map(drop).map_err(|error| StartError::new("files", error))
+        }
+        Some(FilesUrl::Directory(_)) | None => Ok(()),
+    }
+}
+
 /// Where the database is.
 fn database(config: &Config) -> Location {
     match &config.database.url {
@@ -139,12 +152,9 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let _lock = lock_data_dir(&config)?;
     let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
     let (bus, signals) = Bus::new();
-    let files = match &config.files.url {
-        Some(url) => url.0.clone(),
-        None => config.server.data_dir.join("files"),
-    };
-    let files = Files::in_directory(&files, config.files.max_size.unsigned_abs())
+    let files = Files::open(&config.files, &config.server.data_dir)
         .map_err(|error| StartError::new("files", error))?;
+    files.check().await.map_err(|error| StartError::new("files", error))?;
     let ops =
         Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
     let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
@@ -165,8 +175,10 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
     announce(&app, address).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
+    let removing = tokio::spawn(app.ops.clone().keep_removing());
     run(app, listener).await?;
     tidying.abort();
+    removing.abort();
     store.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -13,5 +13,7 @@ mod picture;
 mod plugin_host;
 
 fn main() -> std::process::ExitCode {
+    // The one that everything here encrypts with. It can only be there already if this were not the first line.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run()
 }

@@ -96,6 +96,7 @@ pub fn run() -> ExitCode {
             block_on(migrate(config))
         }),
         Command::CheckConfig(settings) => with_config(&settings, |config, _| {
+            app::check(&config)?;
             for name in &config.without_effect {
                 say(&format!("note: {name} has no effect in this version"));
             }

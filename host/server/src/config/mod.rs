@@ -19,13 +19,14 @@ mod value;
 pub use auth::{Auth, Registration};
 pub use cors::Cors;
 pub use database::Database;
-pub use files::Files;
+pub use files::{Cloud, Endpoint, Files, FilesUrl, Secret};
 pub use journal::Journal;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use plugins::{Declared, Plugins};
 pub use server::Server;
 pub use source::{Fault, Flags, Values};
+pub use value::Switch;
 
 use source::Setting;
 

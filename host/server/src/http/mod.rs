@@ -107,6 +107,7 @@ fn routes() -> Routes {
         .add("/api/files/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
         .add("/api/files/{id}", get(files::get).delete(files::delete))
         .add("/api/files/{id}/download", get(files::download))
+        .add("/api/files/{id}/thumbnail", get(files::thumbnail))
         .add("/api/admin/plugins", get(admin::plugins))
         .add(
             "/api/admin/plugins/{name}",

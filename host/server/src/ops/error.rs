@@ -50,6 +50,8 @@ pub enum Thing {
     Pin,
     /// `profile_picture_not_found`
     Picture,
+    /// `thumbnail_not_found`
+    Thumbnail,
 }
 
 impl Thing {
@@ -66,6 +68,7 @@ impl Thing {
             Self::File => "file",
             Self::Pin => "pin",
             Self::Picture => "profile_picture",
+            Self::Thumbnail => "thumbnail",
         }
     }
 }
@@ -94,6 +97,9 @@ pub enum Error {
     /// More bytes than are allowed.
     #[error("{0}")]
     TooLarge(String),
+    /// More bytes than the actor may have in all files together.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// It can't be done now.
     #[error("{0}")]
     Unavailable(String),

@@ -137,7 +137,9 @@ impl Ops {
     /// [`Error::NotFound`], [`Error::Forbidden`].
     pub async fn delete_message(&self, actor: &Actor, id: MessageId) -> Result<()> {
         let actor = actor.clone();
-        self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await
+        self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await?;
+        self.0.removals.notify_one();
+        Ok(())
     }
 }
 

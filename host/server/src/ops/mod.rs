@@ -20,6 +20,7 @@ pub mod plugins;
 mod reactions;
 mod replay;
 mod sessions;
+mod uploads;
 mod users;
 
 use std::{
@@ -50,8 +51,8 @@ pub use users::ProfileChanges;
 
 use sessions::SessionCache;
 
-/// Pictures decoded at the same time: each can take 256 MiB for a moment.
-const MAX_DECODING: usize = 4;
+/// Images decoded at the same time: each can take 256 MiB for a moment.
+const MAX_DECODING: usize = 2;
 
 /// The operations. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,8 +64,12 @@ struct Inner {
     bus: Bus,
     files: Files,
     passwords: Passwords,
-    /// Pictures that are decoded at the same time; one more is refused.
-    decoding: Arc<tokio::sync::Semaphore>,
+    file_limits: config::Files,
+    uploads: uploads::Places,
+    /// Rung when bytes have been put down for removal.
+    removals: tokio::sync::Notify,
+    /// Images that are decoded at the same time; others wait for a while.
+    decoding: tokio::sync::Semaphore,
     tokens: AccessTokens,
     sessions: SessionCache,
     auth: config::Auth,
@@ -90,6 +95,10 @@ impl Ops {
                 .await?;
             keys.push(key);
         }
+        // Nobody but this server can have begun them, and it has just started.
+        store
+            .write::<_, Error, _>(|tx| Box::pin(async move { Ok(tx.delete_unfinished_files().await?) }))
+            .await?;
         let bootstrap = if store.read().await?.has_superuser().await? {
             None
         } else {
@@ -102,7 +111,10 @@ impl Ops {
             bus,
             files,
             passwords: Passwords::new()?,
-            decoding: Arc::new(tokio::sync::Semaphore::new(MAX_DECODING)),
+            file_limits: config.files.clone(),
+            uploads: uploads::Places::default(),
+            removals: tokio::sync::Notify::new(),
+            decoding: tokio::sync::Semaphore::new(MAX_DECODING),
             tokens,
             sessions: SessionCache::default(),
             auth: config.auth.clone(),
