@@ -1,14 +1,18 @@
 //! The harness: a real server in a directory of its own, users who talk to it by HTTP and WebSocket.
 //!
-//! A test that leaves an error in the server's log fails, unless it said that it expects one.
+//! A test that leaves an error in the server's log fails, unless it said that it expects one. So does one that gets
+//! an answer or a frame which the server's OpenAPI document does not describe.
 
 mod client;
+mod contract;
+mod fuzzer;
 pub mod postgres;
 mod s3;
 mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
+pub use fuzzer::fuzzer;
 pub use s3::{S3, files_below};
 pub use server::{TestApp, component, eventually, guest, program};
 pub use socket::Socket;

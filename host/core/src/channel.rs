@@ -63,7 +63,7 @@ pub struct ChannelForViewer {
     pub member_count: i64,
     /// The newest message.
     pub last_message_id: Option<MessageId>,
-    /// Messages of others after the viewer's read mark; 0 for a non-member.
+    /// Messages of others after the viewer's read mark, counted up to 10,000; 0 for a non-member.
     pub unread_count: i64,
     /// Those of them that mention the viewer.
     pub mention_count: i64,

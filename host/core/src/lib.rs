@@ -23,4 +23,4 @@ pub use ids::{ChannelId, FileId, MessageId, ReactionId, Seq, SessionId, UserId};
 pub use message::{Message, MessageEdit, Sender};
 pub use reaction::{Reaction, ReactionCount};
 pub use time::Timestamp;
-pub use user::{Status, User};
+pub use user::{Status, User, VisiblePresence};

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use patchbay_core::{File as CoreFile, Message as CoreMessage, MessageEdit, Reaction as CoreReaction};
+use patchbay_core::{File as CoreFile, Message as CoreMessage, MessageEdit, Reaction as CoreReaction, text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Time;
 
 /// What a message shows of its sender.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sender {
     /// Who.
     pub id: i64,
@@ -22,7 +23,7 @@ pub struct Sender {
 }
 
 /// An uploaded file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct File {
     /// Its id.
     pub id: i64,
@@ -70,7 +71,7 @@ impl From<&CoreFile> for File {
 }
 
 /// A message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Message {
     /// Its id.
     pub id: i64,
@@ -102,9 +103,11 @@ pub struct Message {
     pub edited_at: Option<Time>,
     /// On a tombstone only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Time")]
     pub deleted_at: Option<Time>,
     /// What plugins add, by plugin; absent in events.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BTreeMap<String, Box<RawValue>>")]
     pub extensions: Option<BTreeMap<String, Box<RawValue>>>,
     /// Plugins whose part is missing because they missed their budget.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -141,11 +144,12 @@ impl From<&CoreMessage> for Message {
 }
 
 /// `POST /api/channels/{id}/messages`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostMessage {
     /// 1 to 8,000 characters; may be empty with files.
     #[serde(default)]
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), example = &"Hello @bob")]
     pub content: String,
     /// The message to reply to.
     pub parent_id: Option<i64>,
@@ -155,15 +159,16 @@ pub struct PostMessage {
 }
 
 /// `PATCH /api/messages/{id}`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditMessage {
     /// 1 to 8,000 characters; may be empty if the message has files.
+    #[schemars(length(max = text::MAX_CONTENT_CHARS))]
     pub content: String,
 }
 
 /// `GET /api/messages/{id}/thread`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Thread {
     /// The message that the replies belong to.
     pub root: Message,
@@ -177,7 +182,7 @@ pub struct Thread {
 }
 
 /// An earlier version of a message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Edit {
     /// For paging.
     pub id: i64,
@@ -204,7 +209,7 @@ impl From<&MessageEdit> for Edit {
 }
 
 /// A reaction.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Reaction {
     /// Its id.
     pub id: i64,

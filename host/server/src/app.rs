@@ -47,6 +47,8 @@ pub struct App {
     pub hub: Hub,
     /// Who has a socket open.
     pub online: Online,
+    /// The OpenAPI document.
+    pub api_document: http::ApiDocument,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
     stopping: Arc<AtomicBool>,
@@ -165,11 +167,12 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let online = Online::default();
     let app = App {
-        hub: Hub::start(ops.clone(), online.clone(), signals),
+        hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
         config: Arc::new(config),
         ops,
         plugins,
         online,
+        api_document: http::ApiDocument::default(),
         sockets: TaskTracker::new(),
         stopping: Arc::default(),
     };
@@ -211,6 +214,7 @@ async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
         tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
         serving.abort();
     }
+    app.hub.finish().await;
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
 pub use removals::Removal;
 pub use sessions::{RefreshTokenRow, SessionRow, SigningKey};
-pub use users::{NewUser, UserSecret};
+pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx};
 
 use crate::writer::Writer;

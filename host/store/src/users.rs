@@ -37,6 +37,17 @@ pub struct UserSecret {
     pub is_active: bool,
 }
 
+/// Somebody who shares a channel with a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// Who.
+    pub user_id: UserId,
+    /// What they chose to show.
+    pub chosen: Status,
+    /// When a socket of theirs was last open.
+    pub last_seen: Option<Timestamp>,
+}
+
 macro_rules! select_users {
     ($rest:literal) => {
         concat!(
@@ -67,8 +78,6 @@ pub(crate) struct UserRow {
 impl TryFrom<UserRow> for User {
     type Error = StoreError;
     fn try_from(row: UserRow) -> Result<Self, StoreError> {
-        let status = Status::parse(&row.status)
-            .ok_or_else(|| StoreError::Corrupt(format!("status {:?}", row.status)))?;
         Ok(Self {
             id: UserId(row.id),
             username: row.username,
@@ -78,12 +87,16 @@ impl TryFrom<UserRow> for User {
             is_superuser: row.is_superuser,
             is_bot: row.is_bot,
             profile_picture: row.profile_picture,
-            status,
+            status: parse_status(&row.status)?,
             last_seen: row.last_seen.map(Timestamp),
             created_at: Timestamp(row.created_at),
             updated_at: Timestamp(row.updated_at),
         })
     }
+}
+
+fn parse_status(name: &str) -> Result<Status, StoreError> {
+    Status::parse(name).ok_or_else(|| StoreError::Corrupt(format!("status {name:?}")))
 }
 
 /// Names and addresses are unique without regard to case.
@@ -297,5 +310,30 @@ impl Conn {
         query.bind(pattern).push(" ESCAPE '\\')");
         page.push(&mut query, "u.id", false);
         self.all::<UserRow>(query).await?.into_iter().map(User::try_from).collect()
+    }
+
+    /// The people who share a channel with a user, except by channels of more than 1,000 members; at most 10,000,
+    /// by rising id.
+    pub async fn acquaintances(&mut self, user: UserId) -> Result<Vec<Acquaintance>, StoreError> {
+        let mut query = Query::new(
+            "SELECT DISTINCT p.user_id, p.status, p.last_seen
+             FROM channel_members mine
+             JOIN channels c ON c.id = mine.channel_id AND c.deleted_at IS NULL
+             JOIN channel_members other ON other.channel_id = c.id AND other.user_id <> mine.user_id
+             JOIN presence p ON p.user_id = other.user_id
+             WHERE (SELECT count(*) FROM (SELECT 1 FROM channel_members n WHERE n.channel_id = c.id LIMIT 1001) few)
+                   <= 1000 AND mine.user_id = ",
+        );
+        query.bind(user.0).push(" ORDER BY p.user_id LIMIT 10000");
+        let rows = self.all::<(i64, String, Option<i64>)>(query).await?;
+        rows.into_iter()
+            .map(|(id, status, last_seen)| {
+                Ok(Acquaintance {
+                    user_id: UserId(id),
+                    chosen: parse_status(&status)?,
+                    last_seen: last_seen.map(Timestamp),
+                })
+            })
+            .collect()
     }
 }

@@ -169,7 +169,9 @@ fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String
     let wasm = std::fs::read(input).map_err(|error| format!("{}: {error}", input.display()))?;
     let toml =
         std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let packed = patchbay_runtime::pack(&wasm, &toml).map_err(|error| error.to_string())?;
+    let packed =
+        patchbay_runtime::pack(&wasm, &toml, |file| std::fs::read_to_string(manifest.with_file_name(file)))
+            .map_err(|error| error.to_string())?;
     std::fs::write(out, packed).map_err(|error| format!("{}: {error}", out.display()))
 }
 

@@ -10,6 +10,7 @@ mod edge;
 mod extract;
 mod files;
 mod messages;
+mod openapi;
 mod plugins;
 mod problem;
 mod users;
@@ -23,6 +24,7 @@ use axum::{
 use crate::{app::App, gateway};
 
 pub use extract::bearer;
+pub use openapi::{ApiDocument, Document, Operation};
 pub use problem::Failure;
 
 /// Most bytes of a JSON body.
@@ -116,7 +118,24 @@ fn routes() -> Routes {
                 .patch(admin::update_plugin)
                 .layer(DefaultBodyLimit::max(MAX_COMPONENT)),
         )
+        .add("/api/openapi.json", get(openapi::document))
+        .add("/api/docs", get(openapi::page))
+        .add("/api/docs/{file}", get(openapi::asset))
         .add("/ws/chat", get(gateway::chat))
+        .add("/ws/presence", get(gateway::presence))
+}
+
+/// What each area says of its endpoints, in the order in which they are shown.
+fn describe(document: &mut openapi::Document) {
+    auth::describe(document);
+    users::describe(document);
+    channels::describe(document);
+    messages::describe(document);
+    files::describe(document);
+    gateway::describe(document);
+    admin::describe(document);
+    edge::describe(document);
+    openapi::describe(document);
 }
 
 /// The whole HTTP surface.

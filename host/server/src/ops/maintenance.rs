@@ -8,6 +8,8 @@ use super::{Error, Ops, Result, messages::KEY_LIFE};
 
 /// Rows of one step.
 const STEP: i64 = 500;
+/// Users recorded as seen by one statement.
+const SEEN: usize = 1_000;
 /// Pause between rounds.
 const PAUSE: Duration = Duration::from_secs(60);
 impl Ops {
@@ -65,12 +67,21 @@ impl Ops {
         }
     }
 
-    /// Records that users' last sockets have closed just now.
+    /// Records that users are or were here just now.
     ///
     /// # Errors
     /// If the database can't be written.
     pub async fn seen_last(&self, users: Vec<UserId>) -> Result<()> {
         let now = Timestamp::now();
-        self.0.store.write(move |tx| Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) })).await
+        for users in users.chunks(SEEN) {
+            let users = users.to_vec();
+            self.0
+                .store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) })
+                })
+                .await?;
+        }
+        Ok(())
     }
 }
