@@ -1,7 +1,10 @@
 //! The integration tests: one binary, a module per area, each test against a server of its own.
 
+mod accounts;
+mod admin;
 mod auth;
 mod channels;
+mod cli;
 mod config;
 mod durability;
 mod file_store;
@@ -9,6 +12,7 @@ mod files;
 mod fuzz;
 mod gateway;
 mod guests;
+mod keys;
 mod messages;
 mod openapi;
 mod plugins;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use patchbay_tests::{TestApp, Value, json};
+use patchbay_tests::{TestApp, Value, component, json};
 use reqwest::Method;
 
 /// The document of the host's own endpoints, to be reviewed with each change of it.
@@ -108,6 +108,12 @@ async fn plugins_describe_their_own_endpoints() {
     assert!(document["components"]["schemas"]["reactions.Reaction"]["properties"]["emoji"].is_object());
     let extensions = &document["components"]["schemas"]["Message"]["properties"]["extensions"];
     assert!(extensions["properties"]["reactions"].is_object(), "{extensions}");
+
+    let mut twice = component("reactions");
+    twice.extend_from_slice(b"\0\x13\x10patchbay:openapi{}");
+    let refused = ann.install("reactions", twice).await;
+    assert!(refused.body["detail"].as_str().unwrap().contains("openapi"), "{:#}", refused.body);
+    assert_eq!(refused.problem(422), "manifest_invalid");
 
     ann.patch("/api/admin/plugins/reactions", &json!({ "enabled": false })).await.expect(200);
     let document = ann.document().await;

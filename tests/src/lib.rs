@@ -14,7 +14,7 @@ mod socket;
 pub use client::{Answer, User, anonymous};
 pub use fuzzer::fuzzer;
 pub use s3::{S3, files_below};
-pub use server::{TestApp, component, eventually, guest, program};
+pub use server::{Ran, TestApp, component, eventually, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};

@@ -2,6 +2,11 @@
 
 use crate::{ChannelId, MessageId, Timestamp, User, UserId};
 
+/// Most people that can be added while a channel is made.
+pub const MAX_FIRST_MEMBERS: usize = 200;
+/// Most channels that one connection can follow.
+pub const MAX_FOLLOWED: usize = 100;
+
 /// What a member may do in a channel. Ordered: an owner can do what an admin can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

@@ -16,6 +16,10 @@ pub const USERNAME_PATTERN: &str = "^[A-Za-z0-9_.-]+$";
 /// What [`check_email`] lets pass, as a regular expression (ECMA 262), but for the length.
 pub const EMAIL_PATTERN: &str =
     r"^[^\s\x00-\x1f\x7f-\x9f<>,@]+@[^\s\x00-\x1f\x7f-\x9f<>,@.]+(\.[^\s\x00-\x1f\x7f-\x9f<>,@.]+)+$";
+/// Most characters of an idempotency key.
+pub const MAX_KEY_CHARS: usize = 255;
+/// The characters that [`check_text`] lets pass, as a regular expression (ECMA 262).
+pub const TEXT_PATTERN: &str = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$";
 /// Most distinct people that one message can mention.
 pub const MAX_MENTIONS: usize = 50;
 

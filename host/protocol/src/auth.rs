@@ -20,10 +20,12 @@ pub struct Register {
     #[schemars(length(min = 8, max = 256), extend("format" = "password"))]
     pub password: String,
     /// The name to show.
-    #[schemars(length(max = text::MAX_FULL_NAME_CHARS))]
+    #[schemars(length(max = text::MAX_FULL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub full_name: Option<String>,
     /// Makes the first account of a deployment superuser from anywhere.
     pub bootstrap_token: Option<String>,
+    /// An invitation, where not everyone may register.
+    pub invite_token: Option<String>,
 }
 
 /// `POST /api/auth/login`.

@@ -1,6 +1,6 @@
 //! Channels and members.
 
-use patchbay_core::{Channel as CoreChannel, ChannelForViewer, Role, text};
+use patchbay_core::{Channel as CoreChannel, ChannelForViewer, MAX_FIRST_MEMBERS, Role, text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -126,12 +126,16 @@ fn yes() -> bool {
 /// `POST /api/channels/`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [
+    { "required": ["name"], "properties": { "name": { "type": "string", "minLength": 1 } } },
+    { "required": ["is_direct_message", "member_ids"], "properties": { "is_direct_message": { "const": true } } },
+]))]
 pub struct CreateChannel {
     /// 1 to 100 characters; a direct message can do without.
-    #[schemars(length(max = text::MAX_CHANNEL_NAME_CHARS), example = &"general")]
+    #[schemars(length(max = text::MAX_CHANNEL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN), example = &"general")]
     pub name: Option<String>,
     /// Up to 1,000 characters.
-    #[schemars(length(max = text::MAX_DESCRIPTION_CHARS))]
+    #[schemars(length(max = text::MAX_DESCRIPTION_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub description: Option<String>,
     /// Ignored for a direct message, which never is public.
     #[serde(default = "yes")]
@@ -144,6 +148,7 @@ pub struct CreateChannel {
     pub is_direct_message: bool,
     /// Whom to add beside the caller.
     #[serde(default)]
+    #[schemars(length(max = MAX_FIRST_MEMBERS))]
     pub member_ids: Vec<i64>,
 }
 
@@ -152,11 +157,11 @@ pub struct CreateChannel {
 #[serde(deny_unknown_fields)]
 pub struct UpdateChannel {
     /// 1 to 100 characters.
-    #[schemars(length(min = 1, max = text::MAX_CHANNEL_NAME_CHARS))]
+    #[schemars(length(min = 1, max = text::MAX_CHANNEL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub name: Option<String>,
     /// Up to 1,000 characters; null removes it.
     #[serde(default, deserialize_with = "double_option")]
-    #[schemars(length(max = text::MAX_DESCRIPTION_CHARS), transform = absent_is_not_null)]
+    #[schemars(length(max = text::MAX_DESCRIPTION_CHARS), regex(pattern = text::TEXT_PATTERN), transform = absent_is_not_null)]
     pub description: Option<Option<String>>,
     /// Whether everyone may read it.
     pub is_public: Option<bool>,

@@ -1,6 +1,6 @@
 //! The gateway's frames: `{type, seq?, id?, data}`.
 
-use patchbay_core::VisiblePresence;
+use patchbay_core::{MAX_FILES, MAX_FOLLOWED, VisiblePresence, text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -47,14 +47,16 @@ pub struct MessageSend {
     pub channel_id: i64,
     /// What.
     #[serde(default)]
-    #[schemars(length(max = patchbay_core::text::MAX_CONTENT_CHARS))]
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub content: String,
     /// The message to reply to.
     pub parent_id: Option<i64>,
     /// Files that the caller has uploaded.
     #[serde(default)]
+    #[schemars(length(max = MAX_FILES))]
     pub file_ids: Vec<i64>,
     /// The same as REST's `Idempotency-Key`.
+    #[schemars(length(min = 1, max = text::MAX_KEY_CHARS))]
     pub nonce: Option<String>,
 }
 
@@ -81,6 +83,7 @@ pub struct ReadFrame {
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// Public channels to follow.
+    #[schemars(length(max = MAX_FOLLOWED))]
     pub channel_ids: Vec<i64>,
 }
 

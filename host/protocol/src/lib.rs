@@ -3,6 +3,7 @@
 //!
 //! Owns: field names, formats, which fields a request may have. Must not: decide anything.
 
+mod admin;
 mod auth;
 mod channels;
 mod events;
@@ -13,6 +14,7 @@ mod problem;
 mod time;
 mod users;
 
+pub use admin::{AuditActor, AuditEntry, CreateInvite, CreateUser, Invite, Rekey, SetPassword, UpdateUser};
 pub use auth::{Login, Refresh, Register, Session, Tokens};
 pub use channels::{
     AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use patchbay_core::{File as CoreFile, Message as CoreMessage, MessageEdit, Reaction as CoreReaction, text};
+use patchbay_core::{
+    File as CoreFile, MAX_FILES, Message as CoreMessage, MessageEdit, Reaction as CoreReaction, text,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -149,12 +151,13 @@ impl From<&CoreMessage> for Message {
 pub struct PostMessage {
     /// 1 to 8,000 characters; may be empty with files.
     #[serde(default)]
-    #[schemars(length(max = text::MAX_CONTENT_CHARS), example = &"Hello @bob")]
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), regex(pattern = text::TEXT_PATTERN), example = &"Hello @bob")]
     pub content: String,
     /// The message to reply to.
     pub parent_id: Option<i64>,
     /// Files that the caller has uploaded.
     #[serde(default)]
+    #[schemars(length(max = MAX_FILES))]
     pub file_ids: Vec<i64>,
 }
 
@@ -163,7 +166,7 @@ pub struct PostMessage {
 #[serde(deny_unknown_fields)]
 pub struct EditMessage {
     /// 1 to 8,000 characters; may be empty if the message has files.
-    #[schemars(length(max = text::MAX_CONTENT_CHARS))]
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub content: String,
 }
 

@@ -2,7 +2,7 @@
 
 use patchbay_core::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// RFC 3339, UTC, with milliseconds: `2026-01-31T12:00:00.000Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,16 @@ impl std::fmt::Display for Time {
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// With any offset, and precise to the millisecond at most.
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time: jiff::Timestamp =
+            text.parse().map_err(|_| serde::de::Error::custom("must be a time as in RFC 3339"))?;
+        Ok(Self(Timestamp(time.as_millisecond())))
     }
 }
 
@@ -50,6 +60,9 @@ mod tests {
     #[test]
     fn always_milliseconds() {
         assert_eq!(Time(Timestamp(0)).to_string(), "1970-01-01T00:00:00.000Z");
+        let read: Time = serde_json::from_str("\"1970-01-01T01:00:00.0019+01:00\"").unwrap();
+        assert_eq!(read, Time(Timestamp(1)));
+        assert!(serde_json::from_str::<Time>("\"yesterday\"").is_err());
         assert_eq!(Time(Timestamp(1_767_225_600_005)).to_string(), "2026-01-01T00:00:00.005Z");
     }
 }

@@ -134,7 +134,7 @@ pub struct UpdateMe {
     pub email: Option<String>,
     /// A new name to show; null removes it.
     #[serde(default, deserialize_with = "double_option")]
-    #[schemars(length(max = text::MAX_FULL_NAME_CHARS), transform = absent_is_not_null)]
+    #[schemars(length(max = text::MAX_FULL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN), transform = absent_is_not_null)]
     pub full_name: Option<Option<String>>,
     /// A new password.
     pub password: Option<ChangePassword>,

@@ -203,6 +203,7 @@ mod tests {
         let manifest = format!("name = \"demo\"\nversion = \"1.0.0\"\n{routes}");
         Inspection {
             manifest: Manifest::parse(&manifest).unwrap(),
+            openapi: None,
             manifest_toml: String::new(),
             digest: String::new(),
             wanted: wanted.iter().map(|name| (*name).to_owned()).collect(),

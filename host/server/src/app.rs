@@ -21,11 +21,13 @@ use tokio_util::task::TaskTracker;
 use crate::{
     bus::Bus,
     config::{Config, FilesUrl},
-    files::Files,
+    control::Control,
+    files::{Files, OpenError},
     gateway::{Hub, Online},
     http,
+    key_file::KeyPlace,
     ops::{
-        Error, Ops,
+        self, Error, Ops,
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
@@ -55,6 +57,33 @@ pub struct App {
 }
 
 impl App {
+    /// Puts the parts together. Nothing listens yet and no plugin serves. The caller holds the data directory.
+    ///
+    /// # Errors
+    /// If anything that the server can't do without is missing or broken.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
+        let (bus, signals) = Bus::new();
+        let files = Files::open(&config.files, &config.server.data_dir)
+            .map_err(|error| StartError::new("files", error))?;
+        let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
+        let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
+        let host = Arc::new(PluginHost(ops.clone()));
+        let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
+        let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
+        let online = Online::default();
+        Ok(Self {
+            hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
+            config: Arc::new(config),
+            ops,
+            plugins,
+            online,
+            api_document: http::ApiDocument::default(),
+            sockets: TaskTracker::new(),
+            stopping: Arc::default(),
+        })
+    }
+
     /// Whether requests should come here.
     ///
     /// # Errors
@@ -72,6 +101,12 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
+
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl StartError {
     /// Not even the runtime starts.
@@ -107,6 +142,24 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     }
 }
 
+/// Whether the file store can be used.
+async fn check_files(config: &Config) -> Result<(), OpenError> {
+    Files::open(&config.files, &config.server.data_dir)?.check().await
+}
+
+/// Drops the secrets in the database that the master key doesn't open, for when the one that did is lost; how many.
+///
+/// # Errors
+/// If a server runs, or the database can't be written.
+pub async fn reset_keys(config: &Config) -> Result<u64, StartError> {
+    make_data_dir(config)?;
+    let _lock = lock_data_dir(config)?;
+    let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
+    let gone = ops::reset_keys(&store, &KeyPlace::of(config)).await;
+    store.close().await;
+    gone.map_err(|error| StartError::new("keys", error))
+}
+
 /// Where the database is.
 fn database(config: &Config) -> Location {
     match &config.database.url {
@@ -130,7 +183,10 @@ pub fn make_data_dir(config: &Config) -> Result<(), StartError> {
 
 /// Holds the data directory for as long as the file is open: two servers on one would not see each other's
 /// sessions end.
-fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
+///
+/// # Errors
+/// If another server holds it, or it can't be written.
+pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
     let failed = |error: &dyn std::fmt::Display| StartError::new(&path.display().to_string(), error);
     let file = std::fs::File::create(&path).map_err(|error| failed(&error))?;
@@ -152,37 +208,19 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         .map_err(|error| StartError::new(&format!("can't listen on {}", config.server.listen), error))?;
     let address = listener.local_addr().map_err(|error| StartError::new("listening", error))?;
     let _lock = lock_data_dir(&config)?;
-    let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
-    let (bus, signals) = Bus::new();
-    let files = Files::open(&config.files, &config.server.data_dir)
-        .map_err(|error| StartError::new("files", error))?;
-    files.check().await.map_err(|error| StartError::new("files", error))?;
-    let ops =
-        Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
-    let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
-    let host = Arc::new(PluginHost(ops.clone()));
-    let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
-    let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
-    let bundled = config.plugins.bundled_dir.clone().or_else(bundled_dir);
-    plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
-    let online = Online::default();
-    let app = App {
-        hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
-        config: Arc::new(config),
-        ops,
-        plugins,
-        online,
-        api_document: http::ApiDocument::default(),
-        sockets: TaskTracker::new(),
-        stopping: Arc::default(),
-    };
+    check_files(&config).await.map_err(|error| StartError::new("files", error))?;
+    let app = App::open(config).await?;
+    let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
+    app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
+    let control = Control::start(&app);
     announce(&app, address).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     let removing = tokio::spawn(app.ops.clone().keep_removing());
-    run(app, listener).await?;
+    run(app.clone(), listener).await?;
+    drop(control);
     tidying.abort();
     removing.abort();
-    store.close().await;
+    app.ops.store().close().await;
     tracing::info!("stopped");
     Ok(())
 }

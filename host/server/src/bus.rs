@@ -14,6 +14,8 @@ const QUEUE: usize = 4096;
 pub enum Signal {
     /// A session has ended: its sockets must close.
     SessionEnded(SessionId),
+    /// What a user may do has changed: their sockets must be opened anew.
+    AuthorityChanged(UserId),
     /// Somebody is typing.
     Typing {
         /// Where.

@@ -3,11 +3,14 @@
 //! Owns: SQL, transactions, migrations. Must not: decide who may do what (that is `ops` in the server),
 //! publish anything (readers of the journal learn of a change after its commit), or know JSON shapes.
 
+mod audit;
 mod channels;
 mod conn;
 mod error;
 mod files;
+mod invites;
 mod journal;
+mod keys;
 mod kv;
 mod members;
 mod messages;
@@ -27,15 +30,18 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
+pub use audit::{AuditActor, AuditRow, NewAuditEntry};
 pub use channels::NewChannel;
 pub use conn::Conn;
 pub use error::StoreError;
 pub use files::Arrived;
+pub use invites::{InviteRow, NewInvite};
 pub use journal::{Entry, NewEntry, Viewer};
+pub use keys::SigningKeyRow;
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
 pub use removals::Removal;
-pub use sessions::{RefreshTokenRow, SessionRow, SigningKey};
+pub use sessions::{RefreshTokenRow, SessionRow};
 pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx};
 

@@ -31,7 +31,7 @@ pub struct NewUser {
 pub struct UserSecret {
     /// Whose.
     pub id: UserId,
-    /// A PHC string.
+    /// A PHC string, or a bcrypt hash of the system before.
     pub hashed_password: Option<String>,
     /// Whether the account may be used.
     pub is_active: bool,
@@ -261,6 +261,64 @@ impl Conn {
         Ok(())
     }
 
+    /// Replaces the hash of a password by another of the same password, if it still is that hash; whether it was.
+    pub async fn rehash_password(&mut self, id: UserId, old: &str, new: &str) -> Result<bool, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query("UPDATE users SET hashed_password = $3 WHERE id = $1 AND hashed_password = $2")
+                .bind(id.0)
+                .bind(old)
+                .bind(new)
+                .execute(c)
+                .await?
+                .rows_affected()
+                == 1
+        }))
+    }
+
+    /// Some bcrypt hash, if there is still one.
+    pub async fn any_bcrypt_hash(&mut self) -> Result<Option<String>, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar(
+                "SELECT hashed_password FROM users WHERE substr(hashed_password, 1, 2) = '$2' LIMIT 1",
+            )
+            .fetch_optional(c)
+            .await?
+        }))
+    }
+
+    /// Replaces what only an administrator may: whether the account may be used, and whether it administers.
+    pub async fn set_standing(
+        &mut self,
+        id: UserId,
+        is_active: bool,
+        is_superuser: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE users SET is_active = $2, is_superuser = $3, updated_at = $4 WHERE id = $1")
+                .bind(id.0)
+                .bind(is_active)
+                .bind(is_superuser)
+                .bind(now.0)
+                .execute(c)
+                .await?
+                .rows_affected()
+        });
+        Ok(())
+    }
+
+    /// Whether somebody other than this user can log in and administer the deployment.
+    pub async fn has_other_superuser(&mut self, than: UserId) -> Result<bool, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar::<_, bool>(
+                "SELECT EXISTS (SELECT 1 FROM users WHERE is_superuser AND is_active AND NOT is_bot AND id <> $1)",
+            )
+            .bind(than.0)
+            .fetch_one(c)
+            .await?
+        }))
+    }
+
     /// Replaces the object that holds the profile picture.
     pub async fn set_profile_picture(
         &mut self,
@@ -304,10 +362,23 @@ impl Conn {
     /// Active and inactive users whose username or full name contains `text` (all, if it is empty), by rising id, or by
     /// falling id before `page.before`.
     pub async fn users_matching(&mut self, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
-        let mut query = Query::new(select_users!("WHERE (u.username_key LIKE "));
-        let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-        query.bind(pattern.clone()).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
-        query.bind(pattern).push(" ESCAPE '\\')");
+        self.matching(Query::new(select_users!("WHERE (")), text, page).await
+    }
+
+    /// The same, but an address that contains the text counts too.
+    pub async fn users_or_addresses_matching(
+        &mut self,
+        text: &str,
+        page: &Page,
+    ) -> Result<Vec<User>, StoreError> {
+        let mut query = Query::new(select_users!("WHERE (u.email_key LIKE "));
+        query.bind(pattern(text)).push(" ESCAPE '\\' OR ");
+        self.matching(query, text, page).await
+    }
+
+    async fn matching(&mut self, mut query: Query, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
+        query.push("u.username_key LIKE ").bind(pattern(text)).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
+        query.bind(pattern(text)).push(" ESCAPE '\\')");
         page.push(&mut query, "u.id", false);
         self.all::<UserRow>(query).await?.into_iter().map(User::try_from).collect()
     }
@@ -336,4 +407,9 @@ impl Conn {
             })
             .collect()
     }
+}
+
+/// What contains the text.
+fn pattern(text: &str) -> String {
+    format!("%{}%", escape_like(&text.to_lowercase()))
 }

@@ -2,6 +2,11 @@
 //!
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
+mod keys;
+mod operator;
+mod secret;
+mod user;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
@@ -10,6 +15,9 @@ use crate::{
     app,
     config::{self, Config, Flags, LogFormat},
 };
+use keys::KeysCommand;
+use operator::Operator;
+use user::UserCommand;
 
 /// A team-chat backend that is extended by WebAssembly components.
 #[derive(Parser)]
@@ -29,6 +37,12 @@ enum Command {
     CheckConfig(Settings),
     /// Print every setting with its value, its meaning and where the value came from.
     Config(Settings),
+    /// Work with accounts, whether the server runs or not.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Replace the keys that sign and seal, whether the server runs or not.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -107,6 +121,16 @@ pub fn run() -> ExitCode {
             print_settings(&values);
             Ok(())
         }),
+        Command::User(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
+            command.run(way, secret).await
+        }),
+        Command::Keys(KeysCommand::Reset(settings)) => with_config(&settings, |config, _| {
+            start_log(&quiet(config.log.clone()));
+            block_on(reset_keys(config))
+        }),
+        Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
+            command.run(way, secret).await
+        }),
         Command::Plugin(PluginCommand::Pack { input, manifest, out }) => {
             match pack(&input, &manifest, &out) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -139,6 +163,38 @@ fn with_config(
             ExitCode::from(2)
         }
     }
+}
+
+/// Runs a command that a server that runs carries out, and this process otherwise.
+fn as_operator(
+    settings: &Settings,
+    secret: Result<Option<String>, String>,
+    command: impl AsyncFnOnce(&Operator, Option<String>) -> Result<(), app::StartError>,
+) -> ExitCode {
+    let secret = match secret {
+        Ok(secret) => secret,
+        Err(error) => return fail(&error),
+    };
+    with_config(settings, |config, _| {
+        start_log(&quiet(config.log.clone()));
+        block_on(async {
+            let way = Operator::find(config).await?;
+            let done = command(&way, secret).await;
+            way.close().await;
+            done
+        })
+    })
+}
+
+/// A command's output is for people; the log is for what went wrong.
+fn quiet(log: config::Log) -> config::Log {
+    config::Log { filter: "warn".into(), ..log }
+}
+
+async fn reset_keys(config: Config) -> Result<(), app::StartError> {
+    let gone = app::reset_keys(&config).await?;
+    say(&format!("{gone} sealed secrets were dropped; new ones are made at the next start"));
+    Ok(())
 }
 
 fn block_on(future: impl Future<Output = Result<(), app::StartError>>) -> Result<(), app::StartError> {

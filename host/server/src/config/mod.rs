@@ -97,6 +97,10 @@ impl Config {
             plugins: Plugins::from_values(&values, &mut faults),
             without_effect: values.set_among(reserved::SETTINGS),
         };
+        if config.auth.master_key.0.is_some() && config.auth.master_key_file.is_some() {
+            faults
+                .push(Fault::clash("auth.master_key and auth.master_key_file: only one of them can be set"));
+        }
         if faults.is_empty() { Ok((config, values)) } else { Err(faults) }
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::io::ReaderStream;
 use crate::auth;
 
 pub use incoming::{Incoming, Received};
+pub use open::OpenError;
 
 /// Bytes that are read from a directory at a time.
 const READ: usize = 128 * 1024;

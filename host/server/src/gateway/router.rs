@@ -335,6 +335,11 @@ impl Router {
                     connection.close.send_replace(Some(Close::Authentication));
                 }
             }
+            Signal::AuthorityChanged(user) => {
+                for connection in self.connections.values().filter(|c| c.user == *user) {
+                    connection.close.send_replace(Some(Close::GoingAway));
+                }
+            }
             Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
             Signal::StatusChosen { user_id, status } => {
                 if let Some(change) = self.presence.choose(*user_id, *status) {

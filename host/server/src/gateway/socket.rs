@@ -7,7 +7,9 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
-use patchbay_core::{ChannelId, FileId, MessageId, Seq, Status, Timestamp, UserId, VisiblePresence};
+use patchbay_core::{
+    ChannelId, FileId, MAX_FOLLOWED, MessageId, Seq, Status, Timestamp, UserId, VisiblePresence,
+};
 use patchbay_protocol::{
     self as protocol, Empty, Hello, Place, PresenceOf, PresenceSnapshot, Refusal, Resume, event_frame, frame,
     reply,
@@ -146,7 +148,6 @@ impl Driver {
     /// Somebody is behind the connection: registers it and says hello.
     async fn enter(&mut self, caller: Caller) -> Result<(), End> {
         let going_away = |_| End::Close(Close::GoingAway);
-        let user = self.app.ops.user(&caller.actor, caller.user_id).await.map_err(going_away)?;
         let door = self.session.door();
         let registered = self.app.hub.register(door, caller.user_id, caller.session_id).await;
         let mut hub = registered.map_err(|error| match error {
@@ -154,15 +155,17 @@ impl Driver {
             _ => End::Close(Close::GoingAway),
         })?;
         let here = std::mem::take(&mut hub.here);
-        let hello = Hello {
-            heartbeat_ms: HEARTBEAT.as_secs() * 1000,
-            seq: hub.seq,
-            user: protocol::User::own(&user),
-        };
-        self.session.authenticated(Instant::now(), hub.seq);
+        let (actor, user_id, seq) = (caller.actor.clone(), caller.user_id, hub.seq);
+        self.session.authenticated(Instant::now(), seq);
         self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
-        // The session may have ended between the check of the token and the registration.
+        // The session may have ended between the check of the token and the registration, and its authority may
+        // have changed.
         self.check_expiry().await?;
+        let user = self.app.ops.user(&actor, user_id).await.map_err(going_away)?;
+        if user.is_superuser != actor.is_superuser() {
+            return Err(End::Close(Close::GoingAway));
+        }
+        let hello = Hello { heartbeat_ms: HEARTBEAT.as_secs() * 1000, seq, user: protocol::User::own(&user) };
         self.text(frame("hello", hello)).await?;
         match door {
             Door::Chat => Ok(()),
@@ -250,7 +253,7 @@ impl Driver {
         let asked = self.app.ops.followable(&member.caller.actor, asked, lenient).await?;
         let mut follows = member.follows.clone();
         follows.extend(asked.iter().filter(|channel| !member.follows.contains(channel)));
-        if follows.len() > ops::MAX_FOLLOWED {
+        if follows.len() > MAX_FOLLOWED {
             return Err(ops::too_many_followed());
         }
         let seq = self.app.hub.follow(member.hub.id, asked).await?;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     app::App,
+    ops::Admin,
     ops::plugins::{Installed, PluginChanges, State as PluginState},
 };
 
@@ -67,7 +68,7 @@ pub(super) async fn plugin(
 
 pub(super) async fn put_plugin(
     State(app): State<App>,
-    As(actor): As,
+    by: Admin,
     Id(name): Id<String>,
     request: Request,
 ) -> Answer<(StatusCode, axum::Json<Plugin>)> {
@@ -80,23 +81,23 @@ pub(super) async fn put_plugin(
         ));
     }
     // Before the upload is read: only who may install can make the host take in this much.
-    if !actor.is_superuser() {
+    if !by.actor.is_superuser() {
         return Err(crate::ops::Error::Forbidden("only superusers may do this".into()).into());
     }
     let bytes = body(request, &app).await?;
-    let (installed, is_new) = app.plugins.put(&actor, &name, bytes).await?;
+    let (installed, is_new) = app.plugins.put(&by, &name, bytes).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(shown(installed))))
 }
 
 pub(super) async fn update_plugin(
     State(app): State<App>,
-    As(actor): As,
+    by: Admin,
     Id(name): Id<String>,
     Json(body): Json<UpdatePlugin>,
 ) -> Answer<axum::Json<Plugin>> {
     let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes };
-    Ok(axum::Json(shown(app.plugins.update(&actor, &name, changes).await?)))
+    Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
 }
 
 /// These endpoints in the document.

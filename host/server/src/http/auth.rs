@@ -28,6 +28,7 @@ pub(super) async fn register(
         password: body.password,
         full_name: body.full_name,
         bootstrap_token: body.bootstrap_token,
+        invite_token: body.invite_token,
     };
     let user = app.ops.register(new, address).await?;
     Ok((StatusCode::CREATED, axum::Json(User::own(&user))))
@@ -120,10 +121,21 @@ pub(super) fn describe(doc: &mut Document) {
         .says(
             "Make an account",
             "The first account becomes superuser when it is made from the server's own machine or with the \
-             `bootstrap_token` that the first start prints. Whether others may register is the operator's choice.",
+             `bootstrap_token` that the server prints until there is one. Whether others may register is the operator's \
+             choice: everyone, nobody, or who gives an `invite_token`.",
         )
         .answers(201, "The account.")
-        .refuses(403, &["forbidden"])
+        .refuses(
+            403,
+            &[
+                "forbidden",
+                "invite_required",
+                "invite_invalid",
+                "invite_expired",
+                "invite_used",
+                "invite_for_another",
+            ],
+        )
         .refuses(409, &["username_taken", "email_taken"]);
     doc.post("/api/auth/login", login)
         .says("Log in", "Begins a session. `username` may be the e-mail address.")

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    ops::{ChannelChanges, NewChannel},
+    ops::{Admin, ChannelChanges, NewChannel},
 };
 
 type Answer<T> = Result<T, Failure>;
@@ -73,8 +73,8 @@ pub(super) async fn update(
     Ok(axum::Json(Channel::from(&app.ops.update_channel(&actor, ChannelId(id), changes).await?)))
 }
 
-pub(super) async fn delete(State(app): State<App>, As(actor): As, Id(id): Id<i64>) -> Answer<StatusCode> {
-    app.ops.delete_channel(&actor, ChannelId(id)).await?;
+pub(super) async fn delete(State(app): State<App>, by: Admin, Id(id): Id<i64>) -> Answer<StatusCode> {
+    app.ops.delete_channel(&by, ChannelId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

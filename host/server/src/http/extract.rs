@@ -16,12 +16,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    Failure,
+    Failure, Operator,
     openapi::{Asks, Operation},
 };
 use crate::{
     app::App,
-    ops::{Caller, ClientAddress, Device, MAX_PAGE, PageRequest},
+    ops::{Admin, Caller, ClientAddress, Device, MAX_PAGE, PageRequest},
 };
 
 /// A JSON body.
@@ -254,11 +254,31 @@ impl FromRequestParts<App> for As {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        Ok(Self(Caller::from_request_parts(parts, app).await?.actor))
+        Ok(Self(Admin::from_request_parts(parts, app).await?.actor))
+    }
+}
+
+/// Whoever asks, as one who may want to administer; the operator at the machine needs no token.
+impl FromRequestParts<App> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        if parts.extensions.get::<Operator>().is_some() {
+            return Ok(Self::operator());
+        }
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let From(address) = From::from_request_parts(parts, app).await?;
+        Ok(Self { actor: caller.actor, ip: Some(address.ip.to_canonical().to_string()) })
     }
 }
 
 impl Asks for As {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.needs_login();
+    }
+}
+
+impl Asks for Admin {
     fn describe(operation: &mut Operation<'_>) {
         operation.needs_login();
     }

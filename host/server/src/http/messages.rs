@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
-use patchbay_core::{Actor, ChannelId, FileId, Message as CoreMessage, MessageId};
+use patchbay_core::{Actor, ChannelId, FileId, Message as CoreMessage, MessageId, text};
 use patchbay_protocol::{Edit, EditMessage, List, Message, PostMessage, Thread};
 use serde_json::{json, value::RawValue};
 
@@ -169,7 +169,7 @@ pub(super) fn describe(doc: &mut Document) {
         .says("Post a message", "A reply to a reply belongs to the thread's root.")
         .header(
             "Idempotency-Key",
-            &json!({ "type": "string", "minLength": 1, "maxLength": 128 }),
+            &json!({ "type": "string", "minLength": 1, "maxLength": text::MAX_KEY_CHARS }),
             "A repeat with the same key, user and channel finds the original for 24 hours.",
         )
         .answers(201, "The new message.")

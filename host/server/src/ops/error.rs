@@ -52,6 +52,8 @@ pub enum Thing {
     Picture,
     /// `thumbnail_not_found`
     Thumbnail,
+    /// `invite_not_found`
+    Invite,
 }
 
 impl Thing {
@@ -69,6 +71,7 @@ impl Thing {
             Self::Pin => "pin",
             Self::Picture => "profile_picture",
             Self::Thumbnail => "thumbnail",
+            Self::Invite => "invite",
         }
     }
 }
@@ -82,6 +85,9 @@ pub enum Error {
     /// The actor knows it but may not do this.
     #[error("{0}")]
     Forbidden(String),
+    /// The same with a code of its own.
+    #[error("{1}")]
+    Denied(&'static str, String),
     /// Who asks is not known: code and sentence.
     #[error("{1}")]
     Unauthenticated(&'static str, &'static str),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use patchbay_core::{Timestamp, UserId};
 
-use super::{Error, Ops, Result, messages::KEY_LIFE};
+use super::{Error, Ops, Result, invites::SHOWN, messages::KEY_LIFE};
 
 /// Rows of one step.
 const STEP: i64 = 500;
@@ -35,7 +35,8 @@ impl Ops {
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move {
                         let keys = tx.forget_keys(now.minus(KEY_LIFE), STEP).await?;
-                        Ok(keys.max(tx.delete_expired_sessions(now, STEP).await?))
+                        let invites = tx.delete_expired_invites(now.minus(SHOWN), STEP).await?;
+                        Ok(keys.max(invites).max(tx.delete_expired_sessions(now, STEP).await?))
                     })
                 })
                 .await?;
@@ -43,6 +44,8 @@ impl Ops {
                 break;
             }
         }
+        self.tidy_keys().await?;
+        self.blend_logins().await?;
         self.tidy_files().await?;
         let (before, keep) = (now.minus(self.0.journal.retention), self.0.journal.max_events);
         loop {

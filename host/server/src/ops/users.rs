@@ -7,7 +7,7 @@ use super::{
     Caller, Error, Ops, PageOf, PageRequest, Result, Thing, access::user_of, accounts::taken, error::Faults,
     journal::emit, sessions::detached,
 };
-use crate::bus::Signal;
+use crate::{auth::passwords::Verdict, bus::Signal};
 
 /// What to change of one's own account; absent parts stay.
 #[derive(Clone, Default)]
@@ -75,7 +75,8 @@ impl Ops {
 
     async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
         let secret = self.0.store.read().await?.secret_by_id(caller.user_id).await?;
-        if !self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await? {
+        let verdict = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await?;
+        if verdict == Verdict::Wrong {
             return Err(Error::invalid("password.current", "wrong", "is not the present password"));
         }
         Ok(self.0.passwords.hash(new).await?)

@@ -114,3 +114,56 @@ fn rename(value: &mut Value, plugin: &str, fragment: &Fragment) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = r#"
+        name = "polls"
+        version = "1.0.0"
+        description = "Polls"
+        [[routes]]
+        methods = ["GET", "POST"]
+        path = "/api/plugins/polls/{id}"
+        auth = "optional"
+    "#;
+    const FRAGMENT: &str = r##"{
+        "paths": { "/api/plugins/polls/{id}": { "get": { "summary": "Get", "responses": {
+            "200": { "description": "x", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/User" } } } },
+            "404": { "description": "x", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } }
+        } } } },
+        "components": { "schemas": { "User": { "properties": { "me": { "$ref": "#/components/schemas/User" } } } } }
+    }"##;
+
+    #[test]
+    fn nothing_of_a_plugin_clashes_with_the_host() {
+        let manifest = Manifest::parse(MANIFEST).unwrap();
+        let fragment = Fragment::parse(FRAGMENT, &manifest).unwrap();
+        let mut document = super::super::core().clone();
+        add(&mut document, &manifest, Some(&fragment));
+        let own = "#/components/schemas/polls.User";
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["polls.User"]["properties"]["me"]["$ref"], own);
+        assert!(schemas["User"]["properties"]["username"].is_object());
+        let get = &document["paths"]["/api/plugins/polls/{id}"]["get"];
+        assert_eq!(get["responses"]["200"]["content"]["application/json"]["schema"]["$ref"], own);
+        let problem = &get["responses"]["404"]["content"]["application/problem+json"]["schema"];
+        assert_eq!(problem["$ref"], "#/components/schemas/Problem");
+        assert_eq!((&get["tags"], &get["security"]), (&json!(["polls"]), &json!([{}, { "bearer": [] }])));
+        for status in ["401", "502", "503", "504"] {
+            let reference = get["responses"][status]["$ref"].as_str().unwrap();
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_nothing_is_said_of_is_listed_all_the_same() {
+        let manifest = Manifest::parse(MANIFEST).unwrap();
+        let mut document = super::super::core().clone();
+        add(&mut document, &manifest, None);
+        let post = &document["paths"]["/api/plugins/polls/{id}"]["post"];
+        assert_eq!(post["parameters"][0]["name"], "id");
+        assert!(post["responses"]["default"].is_object());
+    }
+}

@@ -57,7 +57,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Frames {
         // Writing to a String can't fail.
         let _ = write!(
             text,
-            "## {path}\n\nClient to server:\n\n{}\nServer to client:\n\n{}",
+            "<details>\n<summary>Frames of {path}</summary>\n\nClient to server:\n\n{}\nServer to client:\n\n{}",
             table(&client),
             table(&server)
         );
@@ -66,7 +66,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Frames {
             text.push_str("| `plugin.{name}.{event}` | what the plugin says | An event of a plugin. `seq` if it is kept. |\n");
             server.insert("plugin.{name}.{event}".into(), reference("frame", "plugin"));
         }
-        text.push('\n');
+        text.push_str("\n</details>\n\n");
         sockets.insert(path.into(), json!({ "client": references("request", &client), "server": server }));
     }
     Frames { schemas: described, sockets: sockets.into(), text }
