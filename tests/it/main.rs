@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod durability;
 mod edge;
+mod file_store;
 mod files;
 mod fuzz;
 mod gateway;

@@ -219,6 +219,48 @@ async fn a_second_program_says_that_the_database_is_in_use() {
     assert!(text.contains("another server uses this database"), "{text}");
 }
 
+#[tokio::test]
+async fn it_is_reached_by_tls_and_only_if_it_can_be_trusted() {
+    let Some((mut database, authority)) = postgres::database_by_tls().await else { return };
+    let named = database.url.replace("127.0.0.1", "localhost");
+    let url = |url: &str, parameters: &str| format!("{url}?{parameters}");
+    let root = |authority: &postgres::Authority| format!("sslrootcert={}", authority.certificate().display());
+    let nobody = postgres::Authority::new();
+    let (known, stranger) = (root(&authority), root(&nobody));
+    let attempt = async |url: String| match Store::open(&Location::postgres(&url).unwrap()).await {
+        Ok(store) => {
+            store.close().await;
+            String::new()
+        }
+        Err(error) => error.to_string(),
+    };
+    for fine in [
+        database.url.clone(),
+        url(&database.url, "sslmode=require"),
+        url(&database.url, &format!("sslmode=verify-ca&{known}")),
+        url(&named, &format!("sslmode=verify-full&{known}")),
+    ] {
+        assert_eq!(attempt(fine.clone()).await, "", "{fine}");
+    }
+    for (wrong, why) in [
+        (url(&database.url, "sslmode=disable"), "no encryption"),
+        (url(&named, "sslmode=verify-full"), "certificate"),
+        (url(&named, &format!("sslmode=verify-ca&{stranger}")), "certificate"),
+        // The right authority has signed for another name.
+        (url(&database.url, &format!("sslmode=verify-full&{known}")), "certificate"),
+    ] {
+        let error = attempt(wrong.clone()).await;
+        assert!(error.contains(why), "{wrong}: {error:?}");
+    }
+    let nowhere =
+        Location::postgres(&url(&named, "sslmode=verify-full&sslrootcert=/no%20where")).unwrap_err();
+    assert!(nowhere.to_string().contains("sslrootcert /no where: "), "{nowhere}");
+    database.url = url(&named, &format!("sslmode=verify-full&{known}"));
+    let app = TestApp::start_on(database).await;
+    let ann = app.user("ann").await;
+    ann.channel("general", &[]).await;
+}
+
 /// Stands between the store and PostgreSQL and hangs up once, after it has passed on a COMMIT and before it passes
 /// on the answer. Returns its port.
 async fn hang_up_after_commit(server: std::net::SocketAddr) -> u16 {

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use patchbay_core::{Audience, ChannelId, MessageId, Role, Seq, Timestamp, UserId};
+use patchbay_core::{Audience, ChannelId, FileId, MessageId, Role, Seq, Timestamp, UserId};
 use patchbay_store::{
-    Location, NewChannel, NewEntry, NewMessage, NewUser, Page, Store, StoreError, Tx, Viewer,
+    Arrived, Location, NewChannel, NewEntry, NewMessage, NewUser, Page, Store, StoreError, Tx, Viewer,
 };
 
 /// A migration of the future.
@@ -84,6 +84,7 @@ contract!(
     pruning_moves_the_floor,
     plugin_state_is_counted_and_goes_with_its_message,
     deleted_channels_are_purged_piece_by_piece,
+    no_file_goes_without_leaving_word_of_its_bytes,
     pages_go_both_ways,
 );
 
@@ -555,6 +556,78 @@ async fn lists_may_be_empty(store: Store) {
     assert!(conn.reaction_counts(&[], Some(ann)).await.unwrap().is_empty());
     assert!(conn.kv_get_many("poll", &[]).await.unwrap().is_empty());
     write(&store, |tx| Box::pin(async move { tx.set_last_seen(&[], Timestamp::now()).await })).await.unwrap();
+}
+
+/// A file whose bytes are at `path`, whole if it is attached to a message.
+async fn file_at(
+    tx: &mut Tx,
+    path: &str,
+    owner: UserId,
+    on: Option<MessageId>,
+) -> Result<FileId, StoreError> {
+    let now = Timestamp::now();
+    let id = tx.insert_file("a.txt", path, "text/plain", owner, now).await?;
+    let Some(message) = on else { return Ok(id) };
+    let (sha256, file_type) = ("00".to_owned(), "text/plain".to_owned());
+    assert!(tx.finish_file(id, &Arrived { size: 7, sha256, file_type, image: None }, now).await?);
+    assert_eq!(tx.attach_files(message, owner, &[id], now).await?, 1);
+    Ok(id)
+}
+
+async fn no_file_goes_without_leaving_word_of_its_bytes(store: Store) {
+    let ann = user(&store, "ann").await;
+    let (kept, general) = (channel(&store, ann, true).await, channel(&store, ann, true).await);
+    write(&store, move |tx| {
+        Box::pin(async move {
+            let now = Timestamp::now();
+            let deleted = insert(tx, kept, ann, "deleted").await?;
+            let entombed = insert(tx, kept, ann, "entombed").await?;
+            let stays = insert(tx, kept, ann, "stays").await?;
+            let purged = insert(tx, general, ann, "purged").await?;
+            file_at(tx, "with-message", ann, Some(deleted)).await?;
+            file_at(tx, "with-tombstone", ann, Some(entombed)).await?;
+            file_at(tx, "with-channel", ann, Some(purged)).await?;
+            let alone = file_at(tx, "alone", ann, Some(stays)).await?;
+            file_at(tx, "stays", ann, Some(stays)).await?;
+            let unfinished = file_at(tx, "unfinished", ann, None).await?;
+            tx.set_upload_id(unfinished, "upload").await?;
+            assert_eq!(tx.bytes_of(ann).await?, 35);
+            for picture in [Some("picture"), Some("picture"), Some("newer"), None] {
+                tx.set_profile_picture(ann, picture, now).await?;
+            }
+            tx.delete_message(deleted).await?;
+            tx.entomb_message(entombed, now).await?;
+            tx.delete_file(alone).await?;
+            assert_eq!(tx.delete_unfinished_files().await?, 1);
+            tx.delete_channel(general, now).await?;
+            tx.purge_deleted_channels(10).await?;
+            assert_eq!(tx.bytes_of(ann).await?, 7);
+            tx.remove_later("unclaimed", now.plus(Duration::from_secs(60))).await
+        })
+    })
+    .await
+    .unwrap();
+    let due = async || {
+        let now = Timestamp::now();
+        let mut due = store.read().await.unwrap().removals_due(now, 100).await.unwrap();
+        due.sort_by(|a, b| a.path.cmp(&b.path));
+        due
+    };
+    let found = due().await;
+    let paths: Vec<_> = found.iter().map(|removal| removal.path.as_str()).collect();
+    let all = ["alone", "newer", "picture", "unfinished", "with-channel", "with-message", "with-tombstone"];
+    assert_eq!(paths, all);
+    let uploads: Vec<_> = found.iter().filter_map(|removal| removal.upload_id.as_deref()).collect();
+    assert_eq!(uploads, ["upload"]);
+    write(&store, move |tx| {
+        Box::pin(async move {
+            assert_eq!(tx.spare(&["picture".into(), "newer".into(), "never".into()]).await?, 2);
+            tx.put_off(&["alone".into()], Timestamp::now().plus(Duration::from_secs(60))).await
+        })
+    })
+    .await
+    .unwrap();
+    assert_eq!(due().await.len(), 4);
 }
 
 async fn deleted_channels_are_purged_piece_by_piece(store: Store) {

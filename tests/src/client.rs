@@ -58,6 +58,7 @@ pub struct User {
 
 /// Nobody.
 pub fn anonymous(url: &str) -> User {
+    crate::install_crypto();
     User {
         client: Client::new(),
         url: url.to_owned(),
@@ -157,6 +158,20 @@ impl User {
             let granted = self.patch(&format!("/api/admin/plugins/{name}"), &grants).await.expect(200);
             assert_eq!(granted["state"], "active", "{granted:#}");
         }
+    }
+
+    /// Uploads a file.
+    pub async fn upload(&self, name: &str, kind: &str, bytes: impl Into<reqwest::Body>) -> Answer {
+        let part = reqwest::multipart::Part::stream(bytes).file_name(name.to_owned()).mime_str(kind).unwrap();
+        let form = reqwest::multipart::Form::new().text("note", "before the file").part("file", part);
+        self.send(self.request(Method::POST, "/api/files/upload").multipart(form)).await
+    }
+
+    /// The bytes at a path, if the status is 200.
+    pub async fn bytes(&self, path: &str) -> Vec<u8> {
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        response.bytes().await.unwrap().to_vec()
     }
 
     /// Makes a public channel with these members; its id.

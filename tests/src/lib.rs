@@ -8,13 +8,21 @@ mod contract;
 mod fuzzer;
 pub mod postgres;
 mod raw;
+mod s3;
 mod server;
 mod socket;
 
 pub use client::{Answer, User, anonymous};
 pub use fuzzer::fuzzer;
 pub use raw::{Raw, RawAnswer};
-pub use server::{Ran, TestApp, component, guest, program};
+pub use s3::{S3, files_below};
+pub use server::{Ran, TestApp, component, eventually, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};
+
+/// Installs what TLS encrypts with, as the server's `main` does. Everything here that may use TLS calls it.
+pub(crate) fn install_crypto() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+}

@@ -75,6 +75,50 @@ pub async fn database_on_own_server() -> Option<Database> {
     Some(Database { url: cluster.create().await, cluster })
 }
 
+/// The same on a server of its own that answers only by TLS, and the authority that has signed its certificate,
+/// which is for `localhost` alone. The server listens at 127.0.0.1.
+pub async fn database_by_tls() -> Option<(Database, Authority)> {
+    let authority = Authority::new();
+    let cluster = Arc::new(Cluster::start_with(programs()?, |data| authority.secure(data)));
+    Some((Database { url: cluster.create().await, cluster }, authority))
+}
+
+/// Who signs certificates.
+pub struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    /// One that nobody knows yet.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(certificate.pem().as_bytes()).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), file }
+    }
+
+    /// Its own certificate, for `sslrootcert`.
+    pub fn certificate(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn secure(&self, data: &Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(data.join("server.crt"), certificate.pem()).unwrap();
+        std::fs::write(data.join("server.key"), key.serialize_pem()).unwrap();
+        finish(Command::new("chmod").arg("600").arg(data.join("server.key")));
+        std::fs::write(data.join("postgresql.auto.conf"), format!("{SETTINGS}\nssl = on\n")).unwrap();
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").unwrap();
+    }
+}
+
 impl Database {
     /// Runs statements.
     pub async fn run(&self, sql: &'static str) {
@@ -117,9 +161,16 @@ struct Cluster {
 
 impl Cluster {
     fn start(programs: PathBuf) -> Self {
+        Self::start_with(programs, |_| ())
+    }
+
+    /// Starts a server whose data directory has been prepared by `change`.
+    fn start_with(programs: PathBuf, change: impl FnOnce(&Path)) -> Self {
+        crate::install_crypto();
         let template = template(&programs);
         let directory = tempfile::Builder::new().prefix("patchbay-pg-").tempdir().unwrap().keep();
         finish(Command::new("cp").arg("-Rp").arg(template.join("data")).arg(&directory));
+        change(&directory.join("data"));
         hand_over(&directory);
         let mut cluster = Self { programs, directory, port: 0, watchdog: Mutex::default() };
         for attempt in 0..10 {

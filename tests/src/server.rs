@@ -105,6 +105,11 @@ impl TestApp {
         self.database.as_ref().expect("this server keeps its data in a file")
     }
 
+    /// The id of the server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Runs the server's program on the same data and settings, with a command like `user list`; `input` is its
     /// standard input.
     pub async fn run(&self, arguments: &[&str], input: &str) -> Ran {
@@ -176,6 +181,12 @@ impl TestApp {
         ended.expect("the server did not stop").unwrap().success()
     }
 
+    /// Waits until the server's directory of files holds this many, and fails if it never does.
+    pub async fn files_kept(&self, number: usize) {
+        let directory = self.data().join("files");
+        eventually("the number of files is right", || crate::files_below(&directory).len() == number).await;
+    }
+
     /// The directory of the server's data.
     pub fn data(&self) -> &Path {
         self.data.path()
@@ -230,6 +241,15 @@ impl TestApp {
     /// Nobody.
     pub fn anonymous(&self) -> User {
         crate::anonymous(&self.url)
+    }
+}
+
+/// Waits until something is so, and fails if it isn't within a minute.
+pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "{what}: never");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -17,6 +17,8 @@ pub struct File {
     pub file_size: i64,
     /// SHA-256 of the content, hexadecimal.
     pub sha256: String,
+    /// What is known of it if it is an image.
+    pub image: Option<Image>,
     /// Who uploaded it.
     pub uploaded_by_id: UserId,
     /// The message it is attached to.
@@ -25,4 +27,15 @@ pub struct File {
     pub created_at: Timestamp,
     /// When its row last changed.
     pub updated_at: Timestamp,
+}
+
+/// What is known of an image that could be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels, the right way up.
+    pub width: u32,
+    /// Pixels, the right way up.
+    pub height: u32,
+    /// The MIME type of its thumbnail.
+    pub thumbnail_type: String,
 }

@@ -18,7 +18,7 @@ mod user;
 pub use actor::Actor;
 pub use channel::{Channel, ChannelForViewer, MAX_FIRST_MEMBERS, MAX_FOLLOWED, Member, Role};
 pub use event::{Audience, Event};
-pub use file::File;
+pub use file::{File, Image};
 pub use ids::{ChannelId, FileId, MessageId, ReactionId, Seq, SessionId, UserId};
 pub use message::{MAX_FILES, Message, MessageEdit, Sender};
 pub use reaction::{Reaction, ReactionCount};

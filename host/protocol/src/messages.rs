@@ -45,6 +45,12 @@ pub struct File {
     pub updated_at: Time,
     /// Where to get it.
     pub download_url: String,
+    /// Where to get a small picture of it; null if it is no image or could not be decoded.
+    pub thumbnail_url: Option<String>,
+    /// Pixels, the right way up; null like `thumbnail_url`.
+    pub width: Option<u32>,
+    /// Pixels, the right way up; null like `thumbnail_url`.
+    pub height: Option<u32>,
 }
 
 impl From<&CoreFile> for File {
@@ -59,6 +65,9 @@ impl From<&CoreFile> for File {
             created_at: file.created_at.into(),
             updated_at: file.updated_at.into(),
             download_url: format!("/api/files/{}/download", file.id),
+            thumbnail_url: file.image.as_ref().map(|_| format!("/api/files/{}/thumbnail", file.id)),
+            width: file.image.as_ref().map(|image| image.width),
+            height: file.image.as_ref().map(|image| image.height),
         }
     }
 }

@@ -20,9 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     bus::Bus,
-    config::Config,
+    config::{Config, FilesUrl},
     control::Control,
-    files::Files,
+    files::{Files, OpenError},
     gateway::{Hub, Online},
     http::{self, Connections},
     key_file::KeyPlace,
@@ -69,11 +69,7 @@ impl App {
     pub async fn open(config: Config) -> Result<Self, StartError> {
         let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
         let (bus, signals) = Bus::new();
-        let files = match &config.files.url {
-            Some(url) => url.0.clone(),
-            None => config.server.data_dir.join("files"),
-        };
-        let files = Files::in_directory(&files, config.files.max_size.unsigned_abs())
+        let files = Files::open(&config.files, &config.server.data_dir)
             .map_err(|error| StartError::new("files", error))?;
         let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
@@ -134,6 +130,24 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
     store.close().await;
     Ok(())
+}
+
+/// Looks for what is wrong with settings that each are right. Goes nowhere.
+///
+/// # Errors
+/// If the server could not start with them.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    match &config.files.url {
+        Some(FilesUrl::Bucket { .. }) => {
+            Files::in_bucket(&config.files).map(drop).map_err(|error| StartError::new("files", error))
+        }
+        Some(FilesUrl::Directory(_)) | None => Ok(()),
+    }
+}
+
+/// Whether the file store can be used.
+async fn check_files(config: &Config) -> Result<(), OpenError> {
+    Files::open(&config.files, &config.server.data_dir)?.check().await
 }
 
 /// Drops the secrets in the database that the master key doesn't open, for when the one that did is lost; how many.
@@ -198,15 +212,18 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         None => None,
     };
     let _lock = lock_data_dir(&config)?;
+    check_files(&config).await.map_err(|error| StartError::new("files", error))?;
     let app = App::open(config).await?;
     let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
     app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let control = Control::start(&app);
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address)).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
+    let removing = tokio::spawn(app.ops.clone().keep_removing());
     run(app.clone(), listener, metrics.map(|(listener, _)| listener)).await?;
     drop(control);
     tidying.abort();
+    removing.abort();
     app.ops.store().close().await;
     tracing::info!("stopped");
     Ok(())

@@ -17,5 +17,7 @@ mod plugin_host;
 mod traces;
 
 fn main() -> std::process::ExitCode {
+    // The one that everything here encrypts with. It can only be there already if this were not the first line.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run()
 }

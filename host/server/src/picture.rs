@@ -1,19 +1,26 @@
-//! Profile pictures: decoding what somebody sent and encoding it anew, so that nothing but pixels is kept.
+//! Pictures: decoding what somebody sent and encoding it anew, small, so that nothing but pixels is kept.
 //!
 //! Owns: formats and bounds. Must not: do IO.
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use bytes::Bytes;
+use image::{DynamicImage, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder};
 
-/// Most bytes of what is sent.
+/// Most bytes of a profile picture as it is sent.
 pub const MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Most bytes of an image that gets a thumbnail.
+pub const MAX_IMAGE_BYTES: u64 = 32 * 1024 * 1024;
 /// Most pixels of a side: more than any camera's, less than what a bomb unpacks to.
 const MAX_SIDE: u32 = 12_000;
 /// Most memory that decoding may take.
 const MAX_DECODED: u64 = 256 * 1024 * 1024;
-/// Pixels of the longer side of what is kept.
+/// Pixels of the longer side of what is kept of a profile picture.
 const KEPT_SIDE: u32 = 512;
+/// Pixels of the longer side of a thumbnail.
+const THUMBNAIL_SIDE: u32 = 400;
+/// Of a thumbnail without transparency, of 100.
+const JPEG_QUALITY: u8 = 80;
 const FORMATS: [ImageFormat; 4] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif];
 
 /// Why something is not a picture.
@@ -35,6 +42,63 @@ pub enum NotAPicture {
 /// # Errors
 /// [`NotAPicture`]. The format is told by the content, never by a name.
 pub fn normalise(bytes: &[u8]) -> Result<Vec<u8>, NotAPicture> {
+    let picture = shrunk(decode(bytes)?, KEPT_SIDE);
+    let mut png = Vec::new();
+    picture.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).map_err(refusal)?;
+    Ok(png)
+}
+
+/// A small picture of an image.
+#[derive(Debug)]
+pub struct Thumbnail {
+    /// Pixels of the image, the right way up.
+    pub width: u32,
+    /// Pixels of the image, the right way up.
+    pub height: u32,
+    /// The MIME type of the small picture.
+    pub kind: &'static str,
+    /// The small picture.
+    pub bytes: Bytes,
+}
+
+/// The image with at most 400 by 400 pixels, the right way up: a JPEG, or a PNG if it has transparency. Of an
+/// animation the first frame.
+///
+/// # Errors
+/// [`NotAPicture`].
+pub fn thumbnail(bytes: &[u8]) -> Result<Thumbnail, NotAPicture> {
+    let picture = decode(bytes)?;
+    let (width, height) = (picture.width(), picture.height());
+    let small = shrunk(picture, THUMBNAIL_SIDE);
+    let mut bytes = Vec::new();
+    let kind = if small.color().has_alpha() {
+        small.to_rgba8().write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).map_err(refusal)?;
+        "image/png"
+    } else {
+        let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
+        small.to_rgb8().write_with_encoder(encoder).map_err(refusal)?;
+        "image/jpeg"
+    };
+    Ok(Thumbnail { width, height, kind, bytes: bytes.into() })
+}
+
+/// Whether a MIME type is one of those that are shown in the page instead of being saved: images that can't carry
+/// scripts.
+pub fn is_shown(kind: &str) -> bool {
+    FORMATS.iter().any(|format| format.to_mime_type() == kind)
+}
+
+/// The MIME type of one of those images, by how it begins.
+pub fn format_of(head: &[u8]) -> Option<&'static str> {
+    let format = image::guess_format(head).ok().filter(|format| FORMATS.contains(format))?;
+    Some(format.to_mime_type())
+}
+
+fn shrunk(picture: DynamicImage, side: u32) -> DynamicImage {
+    if picture.width() > side || picture.height() > side { picture.thumbnail(side, side) } else { picture }
+}
+
+fn decode(bytes: &[u8]) -> Result<DynamicImage, NotAPicture> {
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| NotAPicture::Format)?;
     if !reader.format().is_some_and(|format| FORMATS.contains(&format)) {
@@ -49,12 +113,7 @@ pub fn normalise(bytes: &[u8]) -> Result<Vec<u8>, NotAPicture> {
     let orientation = image::ImageDecoder::orientation(&mut decoder).map_err(refusal)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     picture.apply_orientation(orientation);
-    if picture.width() > KEPT_SIDE || picture.height() > KEPT_SIDE {
-        picture = picture.thumbnail(KEPT_SIDE, KEPT_SIDE);
-    }
-    let mut png = Vec::new();
-    picture.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).map_err(refusal)?;
-    Ok(png)
+    Ok(picture)
 }
 
 fn refusal(error: image::ImageError) -> NotAPicture {
@@ -85,6 +144,40 @@ mod tests {
         }
         let small = normalise(&encoded(3, 5, ImageFormat::Png)).unwrap();
         assert_eq!(image::load_from_memory(&small).unwrap().width(), 3);
+    }
+
+    #[test]
+    fn thumbnails_are_small_and_keep_their_transparency() {
+        for format in FORMATS {
+            let made = thumbnail(&encoded(1000, 250, format)).unwrap();
+            assert_eq!((made.width, made.height), (1000, 250), "{format:?}");
+            let small = image::load_from_memory(&made.bytes).unwrap();
+            assert_eq!((small.width(), small.height()), (400, 100), "{format:?}");
+            assert_eq!(format_of(&made.bytes), Some(made.kind));
+        }
+        for (picture, kind) in [
+            (DynamicImage::new_rgba16(5, 5), "image/png"),
+            (DynamicImage::new_luma8(5, 5), "image/jpeg"),
+            (DynamicImage::new_rgb16(5, 5), "image/jpeg"),
+        ] {
+            let mut bytes = Vec::new();
+            picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
+            assert_eq!(thumbnail(&bytes).unwrap().kind, kind);
+        }
+        assert!(format_of(b"<svg>").is_none() && is_shown("image/webp") && !is_shown("image/svg+xml"));
+    }
+
+    #[test]
+    fn what_lies_on_its_side_is_put_upright() {
+        let jpeg = encoded(40, 20, ImageFormat::Jpeg);
+        // An EXIF segment that says orientation 6: turn by a quarter to the right.
+        let mut exif =
+            b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+                .to_vec();
+        exif.extend_from_slice(&jpeg[2..]);
+        let turned = [&jpeg[..2], &exif].concat();
+        let made = thumbnail(&turned).unwrap();
+        assert_eq!((made.width, made.height), (20, 40));
     }
 
     #[test]

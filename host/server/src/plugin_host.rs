@@ -37,7 +37,9 @@ fn host_error(error: Error) -> HostError {
             let faults: Vec<_> = faults.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
             return HostError::new(HostErrorKind::Invalid, faults.join("; "));
         }
-        Error::Conflict("kv_full", _) | Error::TooLarge(_) => HostErrorKind::LimitExceeded,
+        Error::Conflict("kv_full", _) | Error::TooLarge(_) | Error::QuotaExceeded(_) => {
+            HostErrorKind::LimitExceeded
+        }
         Error::Conflict(code, _) => return HostError::new(HostErrorKind::Conflict, detail).with_code(code),
         Error::Refused(..) => HostErrorKind::Conflict,
         Error::Unavailable(_) | Error::TooMany(_) => HostErrorKind::Unavailable,

@@ -1,6 +1,6 @@
 //! Uploaded files: their rows. Where the bytes are is only a path here.
 
-use patchbay_core::{File, FileId, MessageId, Timestamp, UserId};
+use patchbay_core::{File, FileId, Image, MessageId, Timestamp, UserId};
 use sqlx::FromRow;
 
 use crate::{Conn, StoreError, conn::on, query::Query};
@@ -8,8 +8,8 @@ use crate::{Conn, StoreError, conn::on, query::Query};
 macro_rules! select_files {
     ($rest:literal) => {
         concat!(
-            "SELECT id, filename, file_path, file_type, file_size, sha256, uploaded_by_id, message_id,
-                    created_at, updated_at
+            "SELECT id, filename, file_path, file_type, file_size, sha256, width, height, thumbnail_type,
+                    uploaded_by_id, message_id, created_at, updated_at
              FROM files WHERE sha256 IS NOT NULL AND ",
             $rest
         )
@@ -24,6 +24,9 @@ struct FileRow {
     file_type: String,
     file_size: i64,
     sha256: String,
+    width: Option<i64>,
+    height: Option<i64>,
+    thumbnail_type: Option<String>,
     uploaded_by_id: i64,
     message_id: Option<i64>,
     created_at: i64,
@@ -32,6 +35,13 @@ struct FileRow {
 
 impl From<FileRow> for File {
     fn from(row: FileRow) -> Self {
+        let pixels = |side: Option<i64>| side.and_then(|side| u32::try_from(side).ok());
+        let image = match (pixels(row.width), pixels(row.height), row.thumbnail_type) {
+            (Some(width), Some(height), Some(thumbnail_type)) => {
+                Some(Image { width, height, thumbnail_type })
+            }
+            _ => None,
+        };
         Self {
             id: FileId(row.id),
             filename: row.filename,
@@ -39,12 +49,26 @@ impl From<FileRow> for File {
             file_type: row.file_type,
             file_size: row.file_size,
             sha256: row.sha256,
+            image,
             uploaded_by_id: UserId(row.uploaded_by_id),
             message_id: row.message_id.map(MessageId),
             created_at: Timestamp(row.created_at),
             updated_at: Timestamp(row.updated_at),
         }
     }
+}
+
+/// What is known of a file once its bytes are there.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// Bytes.
+    pub size: i64,
+    /// SHA-256 of the content, hexadecimal.
+    pub sha256: String,
+    /// Its MIME type, which replaces the one that was said first.
+    pub file_type: String,
+    /// What is known of it if it is an image.
+    pub image: Option<Image>,
 }
 
 impl Conn {
@@ -74,25 +98,51 @@ impl Conn {
         Ok(FileId(id))
     }
 
-    /// The bytes are there: from now on the file is seen.
+    /// Takes note of the object store's id of an upload that is under way.
+    pub async fn set_upload_id(&mut self, id: FileId, upload_id: &str) -> Result<(), StoreError> {
+        let mut query = Query::new("UPDATE files SET upload_id = ");
+        query.bind(upload_id).push(" WHERE id = ").bind(id.0);
+        self.run(query).await.map(|_| ())
+    }
+
+    /// The bytes are there: from now on the file is seen. False if it has been removed meanwhile.
     pub async fn finish_file(
         &mut self,
         id: FileId,
-        size: i64,
-        sha256: &str,
+        arrived: &Arrived,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        on!(self, |c| {
-            sqlx::query("UPDATE files SET file_size = $2, sha256 = $3, updated_at = $4 WHERE id = $1")
-                .bind(id.0)
-                .bind(size)
-                .bind(sha256)
-                .bind(now.0)
-                .execute(c)
-                .await?
-                .rows_affected()
+    ) -> Result<bool, StoreError> {
+        let image = arrived.image.as_ref();
+        let changed = on!(self, |c| {
+            sqlx::query(
+                "UPDATE files SET file_size = $2, sha256 = $3, file_type = $4, width = $5, height = $6,
+                                  thumbnail_type = $7, updated_at = $8, upload_id = NULL WHERE id = $1",
+            )
+            .bind(id.0)
+            .bind(arrived.size)
+            .bind(&arrived.sha256)
+            .bind(&arrived.file_type)
+            .bind(image.map(|image| i64::from(image.width)))
+            .bind(image.map(|image| i64::from(image.height)))
+            .bind(image.map(|image| image.thumbnail_type.as_str()))
+            .bind(now.0)
+            .execute(c)
+            .await?
+            .rows_affected()
         });
-        Ok(())
+        Ok(changed > 0)
+    }
+
+    /// The bytes of all files of a user's, those under way not among them.
+    pub async fn bytes_of(&mut self, owner: UserId) -> Result<i64, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar::<_, i64>(
+                "SELECT CAST(coalesce(sum(file_size), 0) AS BIGINT) FROM files WHERE uploaded_by_id = $1",
+            )
+            .bind(owner.0)
+            .fetch_one(c)
+            .await?
+        }))
     }
 
     /// One file.
@@ -126,7 +176,7 @@ impl Conn {
         self.run(query).await
     }
 
-    /// Forgets a file.
+    /// Forgets a file. Its bytes go to the removals, as whenever a row of a file goes.
     pub async fn delete_file(&mut self, id: FileId) -> Result<(), StoreError> {
         on!(self, |c| sqlx::query("DELETE FROM files WHERE id = $1")
             .bind(id.0)
@@ -137,23 +187,22 @@ impl Conn {
     }
 
     /// Forgets up to `limit` files that hang on no message and were uploaded before `before`, uploads that
-    /// never ended among them; the paths of their bytes.
+    /// never ended among them; how many there were.
     pub async fn delete_unattached_files(
         &mut self,
         before: Timestamp,
         limit: i64,
-    ) -> Result<Vec<String>, StoreError> {
-        Ok(on!(self, |c| {
-            sqlx::query_scalar::<_, String>(
-                "DELETE FROM files WHERE id IN (
-                     SELECT id FROM files WHERE message_id IS NULL AND created_at < $1 ORDER BY id LIMIT $2)
-                 RETURNING file_path",
-            )
-            .bind(before.0)
-            .bind(limit)
-            .fetch_all(c)
-            .await?
-        }))
+    ) -> Result<u64, StoreError> {
+        let mut query = Query::new(
+            "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE message_id IS NULL AND created_at < ",
+        );
+        query.bind(before.0).push(" ORDER BY created_at LIMIT ").bind(limit).push(")");
+        self.run(query).await
+    }
+
+    /// Forgets every upload that has not ended; how many there were.
+    pub async fn delete_unfinished_files(&mut self) -> Result<u64, StoreError> {
+        self.run(Query::new("DELETE FROM files WHERE sha256 IS NULL")).await
     }
 
     /// Sets whether a message has attachments by whether it has.

@@ -19,6 +19,7 @@ mod plugins;
 mod postgres;
 mod query;
 mod reactions;
+mod removals;
 mod sessions;
 mod sqlite;
 mod users;
@@ -33,11 +34,13 @@ pub use audit::{AuditActor, AuditRow, NewAuditEntry};
 pub use channels::NewChannel;
 pub use conn::Conn;
 pub use error::StoreError;
+pub use files::Arrived;
 pub use invites::{InviteRow, NewInvite};
 pub use journal::{Entry, NewEntry, Viewer};
 pub use keys::SigningKeyRow;
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
+pub use removals::Removal;
 pub use sessions::{RefreshTokenRow, SessionRow};
 pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx, WriterLoad};
@@ -70,7 +73,8 @@ enum Readers {
 pub enum Location {
     /// An SQLite file, created if it isn't there.
     Sqlite(PathBuf),
-    /// A PostgreSQL database that exists, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, reached without TLS. The
+    /// A PostgreSQL database that exists, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. `sslmode` and `sslrootcert`
+    /// of the URL say whether TLS is used and who is trusted; without them it is used if the server has it. The
     /// writer's connection holds a lock of its session: a pooler between must pool sessions, not transactions.
     Postgres(String),
 }

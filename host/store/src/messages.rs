@@ -287,7 +287,7 @@ impl Conn {
         }))
     }
 
-    /// Removes a message and what hangs on it (reactions, mentions, edits, pins, plugins' entries).
+    /// Removes a message and what hangs on it (reactions, mentions, edits, pins, files, plugins' entries).
     pub async fn delete_message(&mut self, id: MessageId) -> Result<(), StoreError> {
         on!(self, |c| sqlx::query("DELETE FROM messages WHERE id = $1")
             .bind(id.0)
@@ -314,7 +314,7 @@ impl Conn {
                 "DELETE FROM reactions WHERE message_id = $1",
                 "DELETE FROM pins WHERE message_id = $1",
                 "DELETE FROM plugin_kv WHERE message_id = $1",
-                "UPDATE files SET message_id = NULL WHERE message_id = $1",
+                "DELETE FROM files WHERE message_id = $1",
             ] {
                 sqlx::query(sql).bind(id.0).execute(&mut *c).await?;
             }

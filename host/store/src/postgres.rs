@@ -53,6 +53,7 @@ impl Server {
     /// Checks the URL and goes nowhere yet.
     pub(crate) fn at(url: &str) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
+        check_root_certificate(url)?;
         let options = options
             .application_name("patchbay")
             .statement_cache_capacity(STATEMENTS)
@@ -115,6 +116,21 @@ impl Server {
             sleep(LOCK_POLL).await;
         }
     }
+}
+
+/// Whether the certificate that the URL names is there: when connecting, its absence would look as if the database
+/// were away.
+fn check_root_certificate(url: &str) -> Result<(), StoreError> {
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    for (name, path) in form_urlencoded::parse(query.as_bytes()) {
+        if matches!(&*name, "sslrootcert" | "ssl-root-cert" | "ssl-ca")
+            && let Err(error) = std::fs::read(&*path)
+        {
+            let why = format!("sslrootcert {path}: {error}");
+            return Err(StoreError::Database(sqlx::Error::Configuration(why.into())));
+        }
+    }
+    Ok(())
 }
 
 fn silent() -> StoreError {

@@ -105,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => with_config(&settings, |config, _| block_on(config, app::serve)),
         Command::Migrate(settings) => with_config(&settings, |config, _| block_on(config, migrate)),
         Command::CheckConfig(settings) => with_config(&settings, |config, _| {
+            app::check(&config)?;
             for name in &config.without_effect {
                 say(&format!("note: {name} has no effect in this version"));
             }

@@ -22,7 +22,7 @@ mod value;
 pub use auth::{Auth, Registration};
 pub use cors::Cors;
 pub use database::Database;
-pub use files::Files;
+pub use files::{Cloud, Endpoint, Files, FilesUrl, Secret};
 pub use journal::Journal;
 pub use limits::{Count, Limits};
 pub use log::{Log, LogFormat};
@@ -32,6 +32,7 @@ pub use presence::Presence;
 pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
 pub use trace::Trace;
+pub use value::Switch;
 
 use source::Setting;
 #[cfg(test)]

@@ -313,7 +313,7 @@ macro_rules! silent {
         })*
     };
 }
-silent!(State<App>, From, Device, HeaderMap, Request);
+silent!(State<App>, From, Device, HeaderMap, http::Method, Request);
 
 impl<T, E> Asks for Result<T, E> {
     fn describe(_: &mut Operation<'_>) {}

@@ -1,6 +1,9 @@
 //! `/api/files/…`
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     body::Body,
@@ -10,7 +13,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use patchbay_core::{File as CoreFile, FileId};
 use patchbay_protocol::File;
 use serde_json::json;
@@ -20,12 +23,12 @@ use super::{
     extract::{As, Id},
     openapi::{Document, Operation},
 };
-use crate::app::App;
+use crate::{app::App, picture};
 
 type Answer<T> = Result<T, Failure>;
 
-/// Shown in the page instead of being saved: images that can't carry scripts.
-const INLINE: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+/// What a form may have beside the file.
+const FORM: u64 = 64 * 1024;
 
 pub(super) fn not_a_form(rejection: &MultipartRejection) -> Failure {
     Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", rejection.body_text())
@@ -34,8 +37,16 @@ pub(super) fn not_a_form(rejection: &MultipartRejection) -> Failure {
 pub(super) async fn upload(
     State(app): State<App>,
     As(actor): As,
+    headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Answer<(StatusCode, axum::Json<File>)> {
+    // What can't succeed need not be sent.
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let max = app.config.files.max_size.0;
+    if length.is_some_and(|length| length > max.saturating_add(FORM)) {
+        return Err(crate::ops::Error::TooLarge(format!("the file has more than {max} bytes")).into());
+    }
     let mut form = form.map_err(|rejection| not_a_form(&rejection))?;
     while let Some(field) = next_field(&mut form).await? {
         if field.name() == Some("file") {
@@ -71,23 +82,28 @@ pub(super) async fn download(
     State(app): State<App>,
     As(actor): As,
     Id(id): Id<i64>,
+    method: Method,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let file = app.ops.file(&actor, FileId(id)).await?;
-    let etag = format!("\"{}\"", file.sha256);
+    let version = Version::of(&file);
     let size = u64::try_from(file.file_size).unwrap_or(0);
-    if matches(&headers, header::IF_NONE_MATCH, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, head(&file, &etag, 0)?).into_response());
+    if version.is_known(&headers) {
+        return Ok((StatusCode::NOT_MODIFIED, head(&file, &version, 0)?).into_response());
     }
-    let wants_part = !headers.contains_key(header::IF_RANGE) || matches(&headers, header::IF_RANGE, &etag);
-    let range = headers.get(header::RANGE).filter(|_| wants_part).and_then(|value| value.to_str().ok());
-    match range.map_or(Asked::Whole, |range| asked(range, size)) {
+    let range =
+        headers.get(header::RANGE).filter(|_| method == Method::GET && version.may_be_parted(&headers));
+    match range.and_then(|value| value.to_str().ok()).map_or(Asked::Whole, |range| asked(range, size)) {
         Asked::Whole => {
+            let head = head(&file, &version, size)?;
+            if method == Method::HEAD {
+                return Ok((head, Body::empty()).into_response());
+            }
             let content = app.ops.file_content(&file, None).await?;
-            Ok((head(&file, &etag, size)?, Body::from_stream(content)).into_response())
+            Ok((head, Body::from_stream(content)).into_response())
         }
         Asked::Part(part) => {
-            let mut head = head(&file, &etag, part.end - part.start)?;
+            let mut head = head(&file, &version, part.end - part.start)?;
             let place = format!("bytes {}-{}/{size}", part.start, part.end - 1);
             head.insert(header::CONTENT_RANGE, value(&place)?);
             let content = app.ops.file_content(&file, Some(part)).await?;
@@ -103,11 +119,73 @@ pub(super) async fn download(
     }
 }
 
-fn matches(headers: &HeaderMap, name: header::HeaderName, etag: &str) -> bool {
-    let listed = headers.get(name).and_then(|value| value.to_str().ok());
-    listed.is_some_and(|list| {
-        list.split(',').any(|tag| tag.trim() == "*" || tag.trim().trim_start_matches("W/") == etag)
-    })
+/// A small picture of a file that is an image.
+pub(super) async fn thumbnail(
+    State(app): State<App>,
+    As(actor): As,
+    Id(id): Id<i64>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let file = app.ops.file(&actor, FileId(id)).await?;
+    let etag = format!("\"{}-thumbnail\"", file.sha256);
+    let mut head = HeaderMap::new();
+    head.insert(header::ETAG, value(&etag)?);
+    // A file never changes; who may no longer see it has seen it.
+    head.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400"));
+    head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if matches(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    }
+    let (kind, content) = app.ops.thumbnail(&file).await?;
+    head.insert(header::CONTENT_TYPE, value(&kind)?);
+    Ok((head, Body::from_stream(content)).into_response())
+}
+
+/// What tells one content from another (RFC 9110, 8.8). That of a file never changes.
+struct Version {
+    etag: String,
+    /// Whole seconds.
+    since: SystemTime,
+}
+
+impl Version {
+    fn of(file: &CoreFile) -> Self {
+        let seconds = u64::try_from(file.created_at.0 / 1000).unwrap_or(0);
+        Self {
+            etag: format!("\"{}\"", file.sha256),
+            since: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        }
+    }
+
+    /// Whether the client has it already (RFC 9110, 13.1.2 and 13.1.3).
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        if headers.contains_key(header::IF_NONE_MATCH) {
+            return matches(headers, &self.etag);
+        }
+        date(headers, header::IF_MODIFIED_SINCE).is_some_and(|since| since >= self.since)
+    }
+
+    /// Whether a part of this version is what the client asks for (RFC 9110, 13.1.5): weak tags don't count.
+    fn may_be_parted(&self, headers: &HeaderMap) -> bool {
+        match headers.get(header::IF_RANGE) {
+            None => true,
+            Some(tag) if tag.as_bytes() == self.etag.as_bytes() => true,
+            Some(_) => date(headers, header::IF_RANGE) == Some(self.since),
+        }
+    }
+}
+
+fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}
+
+/// Whether `If-None-Match` names the tag.
+fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    lists
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 fn value(text: &str) -> Answer<HeaderValue> {
@@ -115,9 +193,8 @@ fn value(text: &str) -> Answer<HeaderValue> {
 }
 
 /// Headers that keep a browser from running what somebody has uploaded.
-fn head(file: &CoreFile, etag: &str, length: u64) -> Answer<HeaderMap> {
-    let is_image = INLINE.contains(&file.file_type.as_str());
-    let how = if is_image { "inline" } else { "attachment" };
+fn head(file: &CoreFile, version: &Version, length: u64) -> Answer<HeaderMap> {
+    let how = if picture::is_shown(&file.file_type) { "inline" } else { "attachment" };
     // RFC 6266: a plain name for old clients, the exact one for all others.
     let plain: String = file
         .filename
@@ -130,7 +207,8 @@ fn head(file: &CoreFile, etag: &str, length: u64) -> Answer<HeaderMap> {
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     let disposition = format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{exact}");
     headers.insert(header::CONTENT_DISPOSITION, value(&disposition)?);
-    headers.insert(header::ETAG, value(etag)?);
+    headers.insert(header::ETAG, value(&version.etag)?);
+    headers.insert(header::LAST_MODIFIED, value(&httpdate::fmt_http_date(version.since))?);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -149,16 +227,35 @@ enum Asked {
 /// What a `Range` header asks of a file of that size (RFC 9110, 14.2). Several ranges, and what isn't one, are
 /// answered with the whole.
 fn asked(range: &str, size: u64) -> Asked {
-    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+    let Some((first, last)) = range
+        .split_once('=')
+        .filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"))
+        .and_then(|(_, range)| range.split_once('-'))
+    else {
         return Asked::Whole;
     };
-    let part = match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(size),
-        (Ok(first), Err(_)) if last.trim().is_empty() => first..size,
-        (Err(_), Ok(count)) if first.trim().is_empty() => size.saturating_sub(count)..size,
+    let part = match (place(first), place(last)) {
+        (Place::At(first), Place::At(last)) if first <= last => first..last.saturating_add(1).min(size),
+        (Place::At(first), Place::Open) => first..size,
+        (Place::Open, Place::At(count)) => size.saturating_sub(count)..size,
         _ => return Asked::Whole,
     };
     if part.start < part.end { Asked::Part(part) } else { Asked::Nothing }
+}
+
+enum Place {
+    Open,
+    /// One beyond all files is beyond this one too.
+    At(u64),
+    Wrong,
+}
+
+fn place(text: &str) -> Place {
+    match text.trim() {
+        "" => Place::Open,
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => Place::At(digits.parse().unwrap_or(u64::MAX)),
+        _ => Place::Wrong,
+    }
 }
 
 /// An operation that takes a form with a file.
@@ -186,6 +283,7 @@ pub(super) fn describe(doc: &mut Document) {
             "Upload a file",
             "Attach it by `file_ids` of a message; what isn't attached is removed after a day.",
         )
+        .refuses(413, &["quota_exceeded"])
         .answers(201, "The file.");
     doc.get("/api/files/{id}", get).says("Get what is known of a file", "").refuses(404, &["file_not_found"]);
     doc.delete("/api/files/{id}", delete)
@@ -196,6 +294,7 @@ pub(super) fn describe(doc: &mut Document) {
     let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
     let headers = json!({
         "ETag": header("ETag"),
+        "Last-Modified": header("Last-Modified"),
         "Content-Disposition": header("Content-Disposition"),
         "X-Content-Type-Options": header("X-Content-Type-Options"),
     });
@@ -205,13 +304,24 @@ pub(super) fn describe(doc: &mut Document) {
     doc.get("/api/files/{id}/download", download)
         .says("Download a file", "Safe images are shown in the page, anything else is saved.")
         .header("Range", &text, "One range of bytes, e.g. `bytes=0-1023`.")
-        .header("If-Range", &text, "An `ETag`: the range is answered only if it still fits.")
+        .header("If-Range", &text, "An `ETag` or a date: the range is answered only if it still fits.")
         .header("If-None-Match", &text, "An `ETag`: 304 if it still fits.")
+        .header("If-Modified-Since", &text, "A date: 304 if it still fits.")
         .answers_with(200, "The file.", content.clone(), headers.clone())
         .answers_with(206, "The part that was asked for.", content, part)
         .answers_with(304, "It has not changed.", serde_json::Value::Null, headers)
         .refuses(404, &["file_not_found"])
         .refuses(416, &["range_not_satisfiable"]);
+    let picture = json!({ "type": "string", "format": "binary" });
+    let content = json!({ "image/jpeg": { "schema": picture }, "image/png": { "schema": picture } });
+    let headers =
+        json!({ "ETag": header("ETag"), "X-Content-Type-Options": header("X-Content-Type-Options") });
+    doc.get("/api/files/{id}/thumbnail", thumbnail)
+        .says("Get a small picture of an image", "At most 400 by 400 pixels, the right way up.")
+        .header("If-None-Match", &text, "An `ETag`: 304 if it still fits.")
+        .answers_with(200, "The small picture.", content, headers.clone())
+        .answers_with(304, "It has not changed.", serde_json::Value::Null, headers)
+        .refuses(404, &["file_not_found", "thumbnail_not_found"]);
 }
 
 #[cfg(test)]
@@ -228,6 +338,11 @@ mod tests {
             ("bytes=9-99", Asked::Part(9..10)),
             ("bytes=10-", Asked::Nothing),
             ("bytes=-0", Asked::Nothing),
+            ("Bytes=0-3", Asked::Part(0..4)),
+            ("bytes=0-99999999999999999999999", Asked::Part(0..10)),
+            ("bytes=99999999999999999999999-", Asked::Nothing),
+            ("bytes=+1-3", Asked::Whole),
+            ("bytes=-", Asked::Whole),
             ("bytes=5-3", Asked::Whole),
             ("bytes=0-1,3-4", Asked::Whole),
             ("lines=1-2", Asked::Whole),

@@ -123,6 +123,7 @@ fn routes() -> Routes {
         .add("/api/files/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
         .add("/api/files/{id}", get(files::get).delete(files::delete))
         .add("/api/files/{id}/download", get(files::download))
+        .add("/api/files/{id}/thumbnail", get(files::thumbnail))
         .add("/api/admin/users", get(accounts::users))
         .add("/api/admin/users/{id}", change(accounts::update_user))
         .add("/api/admin/invites", get(accounts::invites).post(accounts::create_invite))

@@ -97,6 +97,7 @@ impl From<Error> for Failure {
             Error::Refused(code, why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, why),
             Error::TooLarge(why) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why),
             Error::TooMany(wait) => Self::too_many(wait),
+            Error::QuotaExceeded(why) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "quota_exceeded", why),
             Error::Unavailable(why) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why).with_retry_after(1)
             }

@@ -50,6 +50,8 @@ pub enum Thing {
     Pin,
     /// `profile_picture_not_found`
     Picture,
+    /// `thumbnail_not_found`
+    Thumbnail,
     /// `invite_not_found`
     Invite,
 }
@@ -68,6 +70,7 @@ impl Thing {
             Self::File => "file",
             Self::Pin => "pin",
             Self::Picture => "profile_picture",
+            Self::Thumbnail => "thumbnail",
             Self::Invite => "invite",
         }
     }
@@ -103,6 +106,9 @@ pub enum Error {
     /// Too often; how long to wait.
     #[error("too many requests")]
     TooMany(std::time::Duration),
+    /// More bytes than the actor may have in all files together.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// It can't be done now.
     #[error("{0}")]
     Unavailable(String),

@@ -1,23 +1,19 @@
-//! Files: uploading, reading, removing.
+//! Files: reading, removing. How they come in is in `uploads`.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{ops::Range, time::Duration};
 
-use bytes::Bytes;
 use patchbay_core::{Actor, Event, File, FileId, Timestamp};
+use patchbay_store::Removal;
 
-use super::{
-    Error, Ops, Result, Thing,
-    access::{find_message, user_of},
-    journal::emit,
-};
+use super::{Error, Ops, Result, Thing, access::find_message, journal::emit};
 use crate::files::{Content, FilesError};
 
 /// For how long a file may hang on no message.
 const UNATTACHED: Duration = Duration::from_secs(24 * 3600);
-/// Most characters of a name.
-const MAX_NAME_CHARS: usize = 255;
 /// Files of one step of the clean-up.
 const STEP: i64 = 100;
+/// How long a removal that failed waits, and how often is looked for those that nobody has announced.
+const REMOVAL_PAUSE: Duration = Duration::from_secs(10);
 
 impl From<FilesError> for Error {
     fn from(error: FilesError) -> Self {
@@ -33,52 +29,12 @@ impl From<FilesError> for Error {
     }
 }
 
-impl Ops {
-    /// Keeps a file of the actor's. `name` loses its folders and control characters.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`], [`Error::TooLarge`], [`Error::Unavailable`] if the file store fails.
-    #[tracing::instrument(level = "debug", skip_all)]
-    pub async fn upload<E: fmt::Display>(
-        &self,
-        actor: &Actor,
-        name: &str,
-        kind: Option<&str>,
-        content: impl futures_util::Stream<Item = std::result::Result<Bytes, E>> + Unpin,
-    ) -> Result<File> {
-        let owner = user_of(actor)?;
-        let name = clean_name(name)?;
-        let kind = clean_type(kind);
-        let path = self.0.files.new_path()?;
-        let kept = path.clone();
-        let now = Timestamp::now();
-        // The row comes first: bytes without a row would never be removed.
-        let id = self
-            .0
-            .store
-            .write::<_, Error, _>(move |tx| {
-                Box::pin(async move { Ok(tx.insert_file(&name, &kept, &kind, owner, now).await?) })
-            })
-            .await?;
-        let received = match self.0.files.receive(&path, content).await {
-            Ok(received) => received,
-            Err(error) => {
-                self.forget_file(id, &path).await?;
-                return Err(error.into());
-            }
-        };
-        let size = i64::try_from(received.size).unwrap_or(i64::MAX);
-        self.0
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    tx.finish_file(id, size, &received.sha256, Timestamp::now()).await?;
-                    tx.file(id).await?.ok_or(Error::NotFound(Thing::File))
-                })
-            })
-            .await
-    }
+/// Where the bytes of a file's thumbnail are, if it has one.
+pub(super) fn thumbnail_path(file_path: &str) -> String {
+    format!("{file_path}-thumbnail")
+}
 
+impl Ops {
     /// One file: its uploader sees it, and whoever can read its message.
     ///
     /// # Errors
@@ -104,6 +60,16 @@ impl Ops {
     /// [`Error::Unavailable`] if the file store fails.
     pub async fn file_content(&self, file: &File, range: Option<Range<u64>>) -> Result<Content> {
         Ok(self.0.files.content(&file.file_path, range).await?)
+    }
+
+    /// The thumbnail of a file that [`Ops::file`] has shown: its MIME type and its bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it has none, [`Error::Unavailable`] if the file store fails.
+    pub async fn thumbnail(&self, file: &File) -> Result<(String, Content)> {
+        let image = file.image.as_ref().ok_or(Error::NotFound(Thing::Thumbnail))?;
+        let content = self.0.files.content(&thumbnail_path(&file.file_path), None).await?;
+        Ok((image.thumbnail_type.clone(), content))
     }
 
     /// Removes a file of the actor's, from its message too.
@@ -134,83 +100,86 @@ impl Ops {
                 })
             })
             .await?;
-        Ok(self.0.files.delete(&file.file_path).await?)
-    }
-
-    async fn forget_file(&self, id: FileId, path: &str) -> Result<()> {
-        self.0
-            .store
-            .write::<_, Error, _>(move |tx| Box::pin(async move { Ok(tx.delete_file(id).await?) }))
-            .await?;
-        Ok(self.0.files.delete(path).await?)
+        self.0.removals.notify_one();
+        Ok(())
     }
 
     /// Removes files that have hung on no message for a day.
     ///
     /// # Errors
-    /// If the database can't be written or the file store fails.
+    /// If the database can't be written.
     pub(super) async fn tidy_files(&self) -> Result<()> {
         let before = Timestamp::now().minus(UNATTACHED);
         loop {
-            let paths = self
+            let gone = self
                 .0
                 .store
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move { Ok(tx.delete_unattached_files(before, STEP).await?) })
                 })
                 .await?;
-            for path in &paths {
-                self.0.files.delete(path).await?;
-            }
-            if paths.is_empty() {
+            self.0.removals.notify_one();
+            if gone < STEP.unsigned_abs() {
                 return Ok(());
             }
         }
     }
-}
 
-fn clean_name(name: &str) -> Result<String> {
-    let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = base.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
-    let clean = clean.trim();
-    if clean.is_empty() || clean.chars().all(|c| c == '.') {
-        return Err(Error::invalid("file", "filename", "needs a file name"));
-    }
-    Ok(clean.to_owned())
-}
-
-/// `type/subtype` in lower case without parameters; what isn't that is bytes.
-fn clean_type(kind: Option<&str>) -> String {
-    let essence =
-        kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
-    let token = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-    };
-    match essence.split_once('/') {
-        Some((top, sub)) if token(top) && token(sub) && essence.len() <= 127 => essence,
-        _ => "application/octet-stream".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_lose_their_folders() {
-        assert_eq!(clean_name("C:\\temp\\a b.txt").unwrap(), "a b.txt");
-        assert_eq!(clean_name("../../etc/passwd").unwrap(), "passwd");
-        assert_eq!(clean_name("résumé\r\n.pdf").unwrap(), "résumé.pdf");
-        for bad in ["", "..", "/", " ", "a/.."] {
-            assert!(clean_name(bad).is_err(), "{bad}");
+    /// Removes bytes that are nobody's, until the task is dropped. What the file store won't remove now stays put
+    /// down and is tried again.
+    pub async fn keep_removing(self) {
+        loop {
+            match self.remove_due_bytes().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the bytes of removed files wait to be removed"),
+            }
+            let _ = tokio::time::timeout(REMOVAL_PAUSE, self.0.removals.notified()).await;
         }
     }
 
-    #[test]
-    fn types_are_types() {
-        assert_eq!(clean_type(Some("Text/HTML; charset=utf-8")), "text/html");
-        for odd in [None, Some(""), Some("html"), Some("a/b/c"), Some("text/\u{e9}"), Some("te xt/html")] {
-            assert_eq!(clean_type(odd), "application/octet-stream", "{odd:?}");
+    /// Whether there may be more.
+    async fn remove_due_bytes(&self) -> Result<bool> {
+        let due = self.0.store.read().await?.removals_due(Timestamp::now(), STEP).await?;
+        self.remove_bytes(&due).await?;
+        Ok(i64::try_from(due.len()) == Ok(STEP))
+    }
+
+    /// Removes bytes that have been put down for removal, and those of their thumbnails; what fails is put off.
+    async fn remove_bytes(&self, removals: &[Removal]) -> Result<()> {
+        let (mut gone, mut left) = (Vec::new(), Vec::new());
+        let mut why = None;
+        for removal in removals {
+            match self.remove_one(removal).await {
+                Ok(()) => gone.push(removal.path.clone()),
+                Err(error) => {
+                    left.push(removal.path.clone());
+                    why = Some(error);
+                }
+            }
         }
+        if let Some(error) = why {
+            tracing::warn!(%error, files = left.len(), "bytes of removed files could not be removed yet");
+        }
+        if gone.is_empty() && left.is_empty() {
+            return Ok(());
+        }
+        let later = Timestamp::now().plus(REMOVAL_PAUSE);
+        self.0
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.spare(&gone).await?;
+                    Ok(tx.put_off(&left, later).await?)
+                })
+            })
+            .await
+    }
+
+    async fn remove_one(&self, removal: &Removal) -> std::result::Result<(), FilesError> {
+        let files = &self.0.files;
+        files.delete_unfinished(&removal.path, removal.upload_id.as_deref()).await?;
+        files.delete(&thumbnail_path(&removal.path)).await?;
+        files.delete(&removal.path).await
     }
 }

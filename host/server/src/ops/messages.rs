@@ -140,7 +140,9 @@ impl Ops {
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn delete_message(&self, actor: &Actor, id: MessageId) -> Result<()> {
         let actor = actor.clone();
-        self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await
+        self.0.store.write(move |tx| Box::pin(async move { delete(tx, &actor, id).await })).await?;
+        self.0.removals.notify_one();
+        Ok(())
     }
 }
 

@@ -25,6 +25,7 @@ mod rates;
 mod reactions;
 mod replay;
 mod sessions;
+mod uploads;
 mod users;
 
 use std::{
@@ -51,8 +52,8 @@ pub use users::ProfileChanges;
 use keys::Keys;
 use sessions::SessionCache;
 
-/// Pictures decoded at the same time: each can take 256 MiB for a moment.
-const MAX_DECODING: usize = 4;
+/// Images decoded at the same time: each can take 256 MiB for a moment.
+const MAX_DECODING: usize = 2;
 
 /// The operations. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -64,8 +65,12 @@ struct Inner {
     bus: Bus,
     files: Files,
     passwords: Passwords,
-    /// Pictures that are decoded at the same time; one more is refused.
-    decoding: Arc<tokio::sync::Semaphore>,
+    file_limits: config::Files,
+    uploads: uploads::Places,
+    /// Rung when bytes have been put down for removal.
+    removals: tokio::sync::Notify,
+    /// Images that are decoded at the same time; others wait for a while.
+    decoding: tokio::sync::Semaphore,
     keys: Keys,
     sessions: SessionCache,
     auth: config::Auth,
@@ -82,6 +87,10 @@ impl Ops {
     /// If the database can't be read or written, or the master key is missing or wrong.
     pub async fn start(store: Store, files: Files, bus: Bus, config: &config::Config) -> Result<Self> {
         let keys = Keys::open(&store, KeyPlace::of(config), config.auth.access_ttl).await?;
+        // Nobody but this server can have begun them, and it has just started.
+        store
+            .write::<_, Error, _>(|tx| Box::pin(async move { Ok(tx.delete_unfinished_files().await?) }))
+            .await?;
         let has_superuser = store.read().await?.has_superuser().await?;
         // The same after a restart, and nowhere to be read.
         let bootstrap = (!has_superuser).then(|| keys.master().derive("bootstrap token", 18));
@@ -90,7 +99,10 @@ impl Ops {
             bus,
             files,
             passwords: Passwords::new()?,
-            decoding: Arc::new(tokio::sync::Semaphore::new(MAX_DECODING)),
+            file_limits: config.files.clone(),
+            uploads: uploads::Places::default(),
+            removals: tokio::sync::Notify::new(),
+            decoding: tokio::sync::Semaphore::new(MAX_DECODING),
             keys,
             sessions: SessionCache::default(),
             auth: config.auth.clone(),

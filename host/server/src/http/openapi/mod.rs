@@ -191,6 +191,7 @@ fn headers() -> Value {
         "Retry-After": header("Seconds.", json!({ "type": "integer", "minimum": 0 })),
         "Allow": header("The methods that the path has.", text()),
         "ETag": header("Changes with the content.", text()),
+        "Last-Modified": header("When the content came.", text()),
         "Content-Disposition": header("`inline` for images that are safe to show, `attachment` otherwise; with the name.", text()),
         "Content-Range": header("Which part, and of how much.", text()),
         "X-Content-Type-Options": header("The type is what it says.", json!({ "type": "string", "const": "nosniff" })),
