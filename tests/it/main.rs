@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per area, each test against a server of its own.
 
 mod auth;
+mod backup;
 mod channels;
 mod config;
 mod durability;

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -58,6 +58,16 @@ pub fn component(name: &str) -> Vec<u8> {
     read(&build_dir().parent().unwrap().join("plugins").join(format!("{name}.wasm")))
 }
 
+/// Runs a command of the program on a deployment: its data directory and settings, `NAME=VALUE`.
+pub async fn command(data: &Path, settings: &[String], name: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.arg(name).args(arguments).arg("--data-dir").arg(data);
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    command.env_clear().stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
+}
+
 impl TestApp {
     /// A server with default settings, rates unlimited.
     pub async fn start() -> Self {
@@ -73,8 +83,26 @@ impl TestApp {
         Self::launch(settings, database).await
     }
 
-    async fn launch(settings: &[&str], database: Option<postgres::Database>) -> Self {
+    /// A server with default settings whose database is a file.
+    pub async fn start_on_sqlite() -> Self {
+        Self::launch(&[], None).await
+    }
+
+    /// A server on a deployment that has just been restored from this file.
+    pub async fn restored(archive: &Path, database: Option<postgres::Database>) -> Self {
         let data = tempfile::tempdir().unwrap();
+        let settings: Vec<_> =
+            database.iter().map(|database| format!("database.url={}", database.url)).collect();
+        let output = command(data.path(), &settings, "restore", &[archive.to_str().unwrap()]).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self::launch_in(data, &[], database).await
+    }
+
+    async fn launch(settings: &[&str], database: Option<postgres::Database>) -> Self {
+        Self::launch_in(tempfile::tempdir().unwrap(), settings, database).await
+    }
+
+    async fn launch_in(data: TempDir, settings: &[&str], database: Option<postgres::Database>) -> Self {
         let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
@@ -97,6 +125,20 @@ impl TestApp {
     /// The PostgreSQL database.
     pub fn database(&self) -> &postgres::Database {
         self.database.as_ref().expect("this server keeps its data in a file")
+    }
+
+    /// From now on no file of the server's grows beyond this many bytes, as on a disk that is full; none: they may
+    /// again.
+    pub async fn limit_file_size(&self, bytes: Option<u64>) {
+        let pid = self.child.id().unwrap().to_string();
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let limit = format!("--fsize={limit}:unlimited");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap().success());
+    }
+
+    /// Runs another command of the program on this server's deployment.
+    pub async fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        command(self.data.path(), &self.settings, name, arguments).await
     }
 
     /// `kill -9`.
@@ -176,7 +218,9 @@ impl Drop for TestApp {
 }
 
 async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
-    let mut command = Command::new(program());
+    // A file that reaches its limit is an error to be told, as a full disk is, and not the end of the process.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
     command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
     for setting in settings {
         command.arg("--set").arg(setting);

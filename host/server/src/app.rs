@@ -77,7 +77,18 @@ impl StartError {
         Self::new("async runtime", error)
     }
 
-    fn new(what: &str, error: impl std::fmt::Display) -> Self {
+    /// A thread of the program ended early.
+    pub fn task(error: tokio::task::JoinError) -> Self {
+        Self::new("a thread ended early", error)
+    }
+
+    /// No backup, or nothing restored.
+    pub fn backup(error: &crate::backup::BackupError) -> Self {
+        Self(error.to_string())
+    }
+
+    /// What failed, and why.
+    pub fn new(what: &str, error: impl std::fmt::Display) -> Self {
         Self(format!("{what}: {error}"))
     }
 }
@@ -93,11 +104,23 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 }
 
 /// Where the database is.
-fn database(config: &Config) -> Location {
+pub fn database(config: &Config) -> Location {
     match &config.database.url {
         Some(url) => url.0.clone(),
         None => Location::Sqlite(config.server.data_dir.join("patchbay.db")),
     }
+}
+
+/// Where the bytes of files are, of up to `max_size` bytes each.
+///
+/// # Errors
+/// If the directory can't be made.
+pub fn files(config: &Config, max_size: u64) -> Result<Files, StartError> {
+    let path = match &config.files.url {
+        Some(url) => url.0.clone(),
+        None => config.server.data_dir.join("files"),
+    };
+    Files::in_directory(&path, max_size).map_err(|error| StartError::new("files", error))
 }
 
 /// Makes the data directory, for the eyes of its owner only.
@@ -115,7 +138,10 @@ pub fn make_data_dir(config: &Config) -> Result<(), StartError> {
 
 /// Holds the data directory for as long as the file is open: two servers on one would not see each other's
 /// sessions end.
-fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
+///
+/// # Errors
+/// If another process holds it, or the directory can't be written.
+pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
     let failed = |error: &dyn std::fmt::Display| StartError::new(&path.display().to_string(), error);
     let file = std::fs::File::create(&path).map_err(|error| failed(&error))?;
@@ -139,12 +165,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let _lock = lock_data_dir(&config)?;
     let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
     let (bus, signals) = Bus::new();
-    let files = match &config.files.url {
-        Some(url) => url.0.clone(),
-        None => config.server.data_dir.join("files"),
-    };
-    let files = Files::in_directory(&files, config.files.max_size.unsigned_abs())
-        .map_err(|error| StartError::new("files", error))?;
+    let files = files(&config, config.files.max_size.unsigned_abs())?;
     let ops =
         Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
     let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));

@@ -123,6 +123,18 @@ impl Files {
         Ok(Received { size, sha256 })
     }
 
+    /// How many bytes there are; none if there is no such object.
+    ///
+    /// # Errors
+    /// [`FilesError::Store`].
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, FilesError> {
+        match self.store.head(&Key::from(path)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The bytes of a range (whole: none) as a stream.
     ///
     /// # Errors

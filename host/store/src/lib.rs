@@ -3,6 +3,7 @@
 //! Owns: SQL, transactions, migrations. Must not: decide who may do what (that is `ops` in the server),
 //! publish anything (readers of the journal learn of a change after its commit), or know JSON shapes.
 
+mod catalogue;
 mod channels;
 mod conn;
 mod error;
@@ -17,6 +18,7 @@ mod postgres;
 mod query;
 mod reactions;
 mod sessions;
+mod snapshot;
 mod sqlite;
 mod users;
 mod writer;
@@ -26,13 +28,16 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
+pub use catalogue::{Column, Kind, Table};
 pub use channels::NewChannel;
 pub use conn::Conn;
 pub use error::StoreError;
 pub use journal::{Entry, NewEntry, Viewer};
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
+pub use query::Value;
 pub use sessions::{RefreshTokenRow, SessionRow, SigningKey};
+pub use snapshot::{Object, Restore, Snapshot};
 pub use users::{NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx};
 

@@ -2,6 +2,8 @@
 //!
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
+mod data;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
@@ -29,6 +31,22 @@ enum Command {
     CheckConfig(Settings),
     /// Print every setting with its value, its meaning and where the value came from.
     Config(Settings),
+    /// Copy everything (database, files, keys) into a file, while the server runs or not.
+    #[command(visible_alias = "export")]
+    Backup {
+        /// The file to make, which must not be there; - is standard output.
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Restore such a file into a new deployment, on SQLite or PostgreSQL, wherever it came from.
+    #[command(visible_alias = "import")]
+    Restore {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -105,6 +123,14 @@ pub fn run() -> ExitCode {
         Command::Config(settings) => with_config(&settings, |_, values| {
             print_settings(&values);
             Ok(())
+        }),
+        Command::Backup { file, settings } => with_config(&settings, |config, _| {
+            start_log(&config.log);
+            block_on(data::back_up(config, file))
+        }),
+        Command::Restore { file, settings } => with_config(&settings, |config, _| {
+            start_log(&config.log);
+            block_on(data::restore(config, file))
         }),
         Command::Plugin(PluginCommand::Pack { input, manifest, out }) => {
             match pack(&input, &manifest, &out) {
