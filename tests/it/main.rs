@@ -11,5 +11,6 @@ mod guests;
 mod messages;
 mod plugins;
 mod postgres;
+mod seed;
 mod store;
 mod story;

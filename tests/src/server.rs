@@ -98,6 +98,16 @@ impl TestApp {
         Self::launch_in(data, &[], database).await
     }
 
+    /// A server on a deployment that is there already, its database a file.
+    pub async fn start_in(data: TempDir) -> Self {
+        Self::launch_in(data, &[], None).await
+    }
+
+    /// A server that has made its own data up.
+    pub async fn start_as_demo() -> Self {
+        Self::launch(&["--demo"], None).await
+    }
+
     async fn launch(settings: &[&str], database: Option<postgres::Database>) -> Self {
         Self::launch_in(tempfile::tempdir().unwrap(), settings, database).await
     }
@@ -223,7 +233,10 @@ async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>)
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
     command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
     for setting in settings {
-        command.arg("--set").arg(setting);
+        match setting.as_str() {
+            flag if flag.starts_with("--") => command.arg(flag),
+            setting => command.arg("--set").arg(setting),
+        };
     }
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHBAY_")) {
         command.env_remove(name);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use patchbay_core::Actor;
+use patchbay_core::{Actor, Timestamp};
 use patchbay_runtime::{Runtime, RuntimeConfig};
 use patchbay_store::{Location, Store};
 use tokio::net::TcpListener;
@@ -29,10 +29,14 @@ use crate::{
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
+    seed,
 };
 
 /// How long requests may go on after the server has been told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Of everybody in the made-up data of `--demo`.
+const DEMO_PASSWORD: &str = "correct horse";
 
 /// What every request can reach. Cheap to clone.
 #[derive(Clone)]
@@ -152,11 +156,27 @@ pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     Ok(file)
 }
 
+/// Fills a deployment that nobody has used with a small set of made-up data.
+async fn demonstrate(store: &Store, files: &Files) -> Result<(), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::new("--demo", error);
+    if !seed::is_unused(store).await.map_err(|error| failed(&error))? {
+        return Ok(());
+    }
+    let amounts = seed::Amounts { users: 12, channels: 10, messages: 600, files: 12, reactions: 300 };
+    let filled = seed::fill(store, files, amounts, 1, DEMO_PASSWORD, Timestamp::now(), |_| {}).await;
+    filled.map_err(|error| failed(&error))
+}
+
 /// Starts the server, prints where it is, and serves until it is told to stop.
 ///
 /// # Errors
 /// If anything that it can't do without is missing or broken.
-pub async fn serve(config: Config) -> Result<(), StartError> {
+pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
+    if demo && !config.server.listen.ip().is_loopback() {
+        return Err(StartError(
+            "--demo has a password that everybody knows: it listens on this machine only".into(),
+        ));
+    }
     make_data_dir(&config)?;
     let listener = TcpListener::bind(config.server.listen)
         .await
@@ -166,6 +186,9 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
     let (bus, signals) = Bus::new();
     let files = files(&config, config.files.max_size.unsigned_abs())?;
+    if demo {
+        demonstrate(&store, &files).await?;
+    }
     let ops =
         Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
     let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
@@ -184,7 +207,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         sockets: TaskTracker::new(),
         stopping: Arc::default(),
     };
-    announce(&app, address).await;
+    announce(&app, address, demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     run(app, listener).await?;
     tidying.abort();
@@ -254,7 +277,7 @@ fn bundled_dir() -> Option<PathBuf> {
 
 /// Says on standard output what runs where.
 #[allow(clippy::print_stdout)] // For the person who started it; the log goes to standard error.
-async fn announce(app: &App, address: SocketAddr) {
+async fn announce(app: &App, address: SocketAddr, demo: bool) {
     println!("Patchbay {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  data       {}", absolute(&app.config.server.data_dir).display());
     for plugin in app.plugins.list(&Actor::System).await.unwrap_or_default() {
@@ -273,6 +296,9 @@ async fn announce(app: &App, address: SocketAddr) {
     }
     if let Some(token) = app.ops.bootstrap_token() {
         println!("  first user registers from this machine, or with \"bootstrap_token\": \"{token}\"");
+    }
+    if demo {
+        println!("  log in     {} with the password \"{DEMO_PASSWORD}\"", seed::SUPERUSER);
     }
     for name in &app.config.without_effect {
         tracing::warn!("{name} is set and has no effect in this version");

@@ -12,6 +12,7 @@ mod http;
 mod ops;
 mod picture;
 mod plugin_host;
+mod seed;
 
 fn main() -> std::process::ExitCode {
     cli::run()

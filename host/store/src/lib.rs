@@ -3,6 +3,7 @@
 //! Owns: SQL, transactions, migrations. Must not: decide who may do what (that is `ops` in the server),
 //! publish anything (readers of the journal learn of a change after its commit), or know JSON shapes.
 
+mod bulk;
 mod catalogue;
 mod channels;
 mod conn;
@@ -28,6 +29,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
+pub use bulk::{PastChannel, PastFile, PastMember, PastMessage, PastReaction, PastUser};
 pub use catalogue::{Column, Kind, Table};
 pub use channels::NewChannel;
 pub use conn::Conn;

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Rows of one insert, unless that makes too many parameters.
-const ROWS_PER_INSERT: usize = 256;
+pub(crate) const ROWS_PER_INSERT: usize = 256;
 /// SQLite takes 32,766, PostgreSQL twice as many.
-const MAX_PARAMETERS: usize = 32_000;
+pub(crate) const MAX_PARAMETERS: usize = 32_000;
 /// How far the journal jumps at a restore: further than it could have come since the copy was made.
 const JOURNAL_JUMP: i64 = 1_000_000_000;
 

@@ -87,7 +87,7 @@ impl TryFrom<UserRow> for User {
 }
 
 /// Names and addresses are unique without regard to case.
-fn key(text: &str) -> String {
+pub(crate) fn key(text: &str) -> String {
     text.to_lowercase()
 }
 

@@ -3,6 +3,7 @@
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
 mod data;
+mod seed;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -24,7 +25,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(Settings),
+    Serve {
+        /// Fill a new deployment with made-up data first, and print how to log in. Only on this machine.
+        #[arg(long)]
+        demo: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Bring the database up to date and stop.
     Migrate(Settings),
     /// Check the settings and stop.
@@ -44,6 +51,13 @@ enum Command {
     Restore {
         /// The file.
         file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Fill a new deployment with made-up people and conversations.
+    SeedData {
+        #[command(flatten)]
+        seed: seed::Seed,
         #[command(flatten)]
         settings: Settings,
     },
@@ -105,9 +119,9 @@ impl Settings {
 /// Runs the program.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(settings) => with_config(&settings, |config, _| {
+        Command::Serve { demo, settings } => with_config(&settings, |config, _| {
             start_log(&config.log);
-            block_on(app::serve(config))
+            block_on(app::serve(config, demo))
         }),
         Command::Migrate(settings) => with_config(&settings, |config, _| {
             start_log(&config.log);
@@ -131,6 +145,10 @@ pub fn run() -> ExitCode {
         Command::Restore { file, settings } => with_config(&settings, |config, _| {
             start_log(&config.log);
             block_on(data::restore(config, file))
+        }),
+        Command::SeedData { seed, settings } => with_config(&settings, |config, _| {
+            start_log(&config.log);
+            block_on(seed::seed(config, seed))
         }),
         Command::Plugin(PluginCommand::Pack { input, manifest, out }) => {
             match pack(&input, &manifest, &out) {
