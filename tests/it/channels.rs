@@ -156,6 +156,53 @@ async fn unread_and_mention_counts() {
     );
 }
 
+/// Posts, mentions, reads and deletions at the same time: afterwards the counts are what a recount finds.
+#[tokio::test]
+async fn unread_counts_are_right_after_everything_at_once() {
+    let app = TestApp::start().await;
+    let users = [app.user("ann").await, app.user("bob").await, app.user("cid").await];
+    let channel = users[0].channel("general", &[&users[1], &users[2]]).await;
+    let path = format!("/api/channels/{channel}");
+    let work = users.iter().cloned().enumerate().map(|(me, user)| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            for n in 0..30 {
+                let whom = ["@ann", "@bob", "@cid", "nobody"][(n + me) % 4];
+                let id = user.say(channel, &format!("{n} for {whom}")).await;
+                match n % 5 {
+                    1 => user.delete(&format!("/api/messages/{id}")).await.expect(204),
+                    2 if me != 0 => {
+                        user.put(&format!("{path}/read"), &json!({ "message_id": id })).await.expect(204)
+                    }
+                    _ => json!(null),
+                };
+            }
+            // The last mark, wherever the others are by now; the first user never reads.
+            let newest = user.get(&format!("{path}/messages?limit=1")).await.expect(200);
+            let mark = newest["items"][0]["id"].as_i64().unwrap();
+            if me != 0 {
+                user.put(&format!("{path}/read"), &json!({ "message_id": mark })).await.expect(204);
+            }
+            if me == 0 { 0 } else { mark }
+        })
+    });
+    let marks = futures_util::future::join_all(work.collect::<Vec<_>>()).await;
+    let all = users[0].get(&format!("{path}/messages?limit=200")).await.expect(200);
+    let all = all["items"].as_array().unwrap();
+    assert_eq!(all.len(), 3 * 24);
+    for (user, mark) in users.iter().zip(marks) {
+        let mark = mark.unwrap();
+        let unread =
+            |m: &&patchbay_tests::Value| m["id"].as_i64().unwrap() > mark && m["sender_id"] != user.id;
+        let mentions =
+            |m: &&patchbay_tests::Value| m["mentions"].as_array().unwrap().contains(&json!(user.id));
+        let expected =
+            (all.iter().filter(unread).count(), all.iter().filter(unread).filter(mentions).count());
+        let seen = user.get(&path).await.expect(200);
+        assert_eq!((&seen["unread_count"], &seen["mention_count"]), (&json!(expected.0), &json!(expected.1)));
+    }
+}
+
 /// What a stranger to a private channel gets by every door: the same as if it did not exist.
 #[tokio::test]
 async fn a_private_channel_does_not_exist_for_others() {

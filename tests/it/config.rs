@@ -37,7 +37,7 @@ fn wrong_settings_are_refused_with_name_line_and_what_is_allowed() {
         ),
         (
             "[auth]\nregistration = \"maybe\"\n",
-            "patchbay.toml:2: auth.registration: \"maybe\" is not allowed; expected open or closed",
+            "patchbay.toml:2: auth.registration: \"maybe\" is not allowed; expected open, invite or closed",
         ),
         (
             "[plugins.reactions]\nsauce = 1\n",

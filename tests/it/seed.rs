@@ -104,7 +104,7 @@ async fn made_up_data_can_be_worked_with() {
     assert!(
         channels.iter().any(|channel| channel["is_direct_message"] == true || channel["is_public"] == false)
     );
-    assert!(channels.iter().any(|channel| channel["unread_count"] != 0 || channel["last_message_id"] != 0));
+    assert!(channels.iter().any(|channel| channel["unread_count"].as_i64().unwrap() > 0));
     let page = anna.get("/api/channels/1/messages?limit=200").await.expect(200);
     assert_eq!(page["items"].as_array().unwrap().len(), 200);
     let file = backup.rows("files").into_iter().find(|file| file["file_type"] == "application/pdf").unwrap();

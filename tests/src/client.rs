@@ -3,7 +3,10 @@
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 
-use crate::Socket;
+use crate::{
+    Socket,
+    contract::{self, Exchange},
+};
 
 /// What the server answered.
 #[derive(Debug)]
@@ -86,13 +89,27 @@ impl User {
         if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
 
-    /// Sends a request that was finished by hand.
+    /// Sends a request that was finished by hand. Fails if the server's document does not describe the answer.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let kind = request.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        let sent = request.body().and_then(|body| body.as_bytes()).map(<[u8]>::to_vec);
+        let response = self.client.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         assert!(headers.contains_key("x-request-id"), "every answer carries a request id");
-        let text = response.text().await.unwrap();
-        let body = match text.as_str() {
+        let content = response.bytes().await.unwrap();
+        let exchange = Exchange {
+            method: &method,
+            path: &path,
+            sent: kind.as_deref().zip(sent.as_deref()),
+            status,
+            headers: &headers,
+            body: &content,
+        };
+        contract::check(&self.client, &self.url, &exchange).await;
+        let text = String::from_utf8_lossy(&content);
+        let body = match &*text {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
         };
@@ -161,6 +178,11 @@ impl User {
         let path = format!("/api/channels/{channel}/messages");
         let body = serde_json::json!({ "content": content });
         self.post(&path, &body).await.expect(201)["id"].as_i64().unwrap()
+    }
+
+    /// The OpenAPI document of the server.
+    pub async fn document(&self) -> Value {
+        self.get("/api/openapi.json").await.expect(200)
     }
 
     /// Opens `/ws/chat` and authenticates by the first frame.

@@ -1,16 +1,20 @@
 //! The harness: a real server in a directory of its own, users who talk to it by HTTP and WebSocket.
 //!
-//! A test that leaves an error in the server's log fails, unless it said that it expects one.
+//! A test that leaves an error in the server's log fails, unless it said that it expects one. So does one that gets
+//! an answer or a frame which the server's OpenAPI document does not describe.
 
 mod backup;
 mod client;
+mod contract;
+mod fuzzer;
 pub mod postgres;
 mod server;
 mod socket;
 
 pub use backup::Backup;
 pub use client::{Answer, User, anonymous};
-pub use server::{TestApp, command, component, guest, program};
+pub use fuzzer::fuzzer;
+pub use server::{Ran, TestApp, command, component, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};

@@ -9,8 +9,9 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
+    sync::watch,
 };
 
 use crate::{User, postgres};
@@ -23,6 +24,7 @@ pub struct TestApp {
     data: TempDir,
     settings: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
+    printed: watch::Receiver<Vec<String>>,
     expected: Mutex<Vec<String>>,
     database: Option<postgres::Database>,
     /// `http://127.0.0.1:PORT`.
@@ -80,12 +82,12 @@ impl TestApp {
         #[allow(clippy::disallowed_methods)] // Tests have no settings of their own.
         let on_postgres = std::env::var("TEST_DATABASE").is_ok_and(|name| name == "postgres");
         let database = if on_postgres { postgres::database().await } else { None };
-        Self::launch(settings, database).await
+        Self::launch(tempfile::tempdir().unwrap(), settings, database).await
     }
 
     /// A server with default settings whose database is a file.
     pub async fn start_on_sqlite() -> Self {
-        Self::launch(&[], None).await
+        Self::start_in(tempfile::tempdir().unwrap()).await
     }
 
     /// A server on a deployment that has just been restored from this file.
@@ -95,30 +97,31 @@ impl TestApp {
             database.iter().map(|database| format!("database.url={}", database.url)).collect();
         let output = command(data.path(), &settings, "restore", &[archive.to_str().unwrap()]).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self::launch_in(data, &[], database).await
+        Self::launch(data, &[], database).await
     }
 
     /// A server on a deployment that is there already, its database a file.
     pub async fn start_in(data: TempDir) -> Self {
-        Self::launch_in(data, &[], None).await
+        Self::launch(data, &[], None).await
     }
 
     /// A server that has made its own data up.
     pub async fn start_as_demo() -> Self {
-        Self::launch(&["--demo"], None).await
+        Self::launch(tempfile::tempdir().unwrap(), &["--demo"], None).await
     }
 
-    async fn launch(settings: &[&str], database: Option<postgres::Database>) -> Self {
-        Self::launch_in(tempfile::tempdir().unwrap(), settings, database).await
+    /// A server with default settings whose data directory is somewhere below this one.
+    pub async fn start_below(parent: &Path) -> Self {
+        Self::launch(tempfile::tempdir_in(parent).unwrap(), &[], None).await
     }
 
-    async fn launch_in(data: TempDir, settings: &[&str], database: Option<postgres::Database>) -> Self {
+    async fn launch(data: TempDir, settings: &[&str], database: Option<postgres::Database>) -> Self {
         let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
         let log = Arc::default();
-        let (child, url) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, expected: Mutex::default(), database, url }
+        let (child, url, printed) = launch(data.path(), &settings, &log).await;
+        Self { child, data, settings, log, printed, expected: Mutex::default(), database, url }
     }
 
     /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
@@ -129,7 +132,7 @@ impl TestApp {
 
     /// A server with default settings on this database.
     pub async fn start_on(database: postgres::Database) -> Self {
-        Self::launch(&[], Some(database)).await
+        Self::launch(tempfile::tempdir().unwrap(), &[], Some(database)).await
     }
 
     /// The PostgreSQL database.
@@ -151,6 +154,40 @@ impl TestApp {
         command(self.data.path(), &self.settings, name, arguments).await
     }
 
+    /// Runs the server's program on the same data and settings, with a command like `user list`; `input` is its
+    /// standard input.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = Command::new(program());
+        command.args(arguments).arg("--data-dir").arg(self.data.path());
+        for setting in &self.settings {
+            command.arg("--set").arg(setting);
+        }
+        run(command, input).await
+    }
+
+    /// Runs statements on the server's database, behind its back.
+    pub async fn sql(&self, sql: &'static str) {
+        if let Some(database) = &self.database {
+            database.run(sql).await;
+            return;
+        }
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(self.data.path().join("patchbay.db"));
+        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+    }
+
+    /// Other settings from the next start on.
+    pub fn set(&mut self, settings: &[&str]) {
+        self.settings.extend(settings.iter().map(|setting| (*setting).to_owned()));
+    }
+
+    /// Takes a setting back, from the next start on.
+    pub fn unset(&mut self, name: &str) {
+        self.settings.retain(|setting| setting.split_once('=').is_none_or(|(set, _)| set != name));
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -158,8 +195,9 @@ impl TestApp {
 
     /// Starts the server again on the same data, at another port.
     pub async fn restart(&mut self) {
-        let (child, url) = launch(self.data.path(), &self.settings, &self.log).await;
+        let (child, url, printed) = launch(self.data.path(), &self.settings, &self.log).await;
         self.child = child;
+        self.printed = printed;
         self.url = url;
     }
 
@@ -175,6 +213,17 @@ impl TestApp {
     /// The directory of the server's data.
     pub fn data(&self) -> &Path {
         self.data.path()
+    }
+
+    /// The token by which the first superuser can register from anywhere, as the server prints it.
+    pub async fn bootstrap_token(&self) -> String {
+        let mut printed = self.printed.clone();
+        let found = |lines: &Vec<String>| {
+            let line = lines.iter().find(|line| line.contains("bootstrap_token"))?;
+            Some(line.rsplit('"').nth(1)?.to_owned())
+        };
+        let lines = tokio::time::timeout(START, printed.wait_for(|lines| found(lines).is_some()));
+        found(&lines.await.expect("no token").expect("no token")).unwrap()
     }
 
     /// What the server has logged so far.
@@ -209,6 +258,47 @@ impl TestApp {
     }
 }
 
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub struct Ran {
+    /// 0 is success.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub output: String,
+    /// Standard error.
+    pub errors: String,
+}
+
+impl Ran {
+    /// What it printed, if it succeeded.
+    #[track_caller]
+    pub fn expect(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.output
+    }
+
+    /// What it complained of, if it failed.
+    #[track_caller]
+    pub fn expect_failure(self) -> String {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        self.errors
+    }
+}
+
+async fn run(mut command: Command, input: &str) -> Ran {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHBAY_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    // One that doesn't read its input may have ended by now.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+    let output =
+        tokio::time::timeout(START, child.wait_with_output()).await.expect("the command hangs").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), output: text(output.stdout), errors: text(output.stderr) }
+}
+
 impl Drop for TestApp {
     fn drop(&mut self) {
         let _ = self.child.start_kill();
@@ -227,7 +317,11 @@ impl Drop for TestApp {
     }
 }
 
-async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
+async fn launch(
+    data: &Path,
+    settings: &[String],
+    log: &Arc<Mutex<Vec<String>>>,
+) -> (Child, String, watch::Receiver<Vec<String>>) {
     // A file that reaches its limit is an error to be told, as a full disk is, and not the end of the process.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
@@ -264,10 +358,16 @@ async fn launch(data: &Path, settings: &[String], log: &Arc<Mutex<Vec<String>>>)
                 return url.trim().to_owned();
             }
         }
-        panic!("the server ended: {}", log.lock().unwrap().join("\n"));
+        let said = log.lock().unwrap().join("\n");
+        panic!("the server ended: {said}");
     });
     let url = url.await.expect("the server does not start");
     // What else it prints must not fill the pipe.
-    tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
-    (child, url)
+    let (lines, printed) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = output.next_line().await {
+            lines.send_modify(|lines: &mut Vec<String>| lines.push(line));
+        }
+    });
+    (child, url, printed)
 }

@@ -1,6 +1,6 @@
 //! A user's socket.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -10,11 +10,12 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
+use crate::contract::{self, Document};
+
 /// How long a test waits for a frame that must come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// An open `/ws/chat`.
-#[derive(Debug)]
+/// An open socket.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Frames that came while another was waited for.
@@ -24,14 +25,24 @@ pub struct Socket {
     /// The last `seq` that was seen.
     pub seq: i64,
     next_id: i64,
+    document: Arc<Document>,
 }
 
 impl Socket {
     /// Connects without saying who.
     pub async fn connect(url: &str) -> Self {
-        let address = format!("{}/ws/chat", url.replacen("http", "ws", 1));
+        Self::connect_to(url, "/ws/chat").await
+    }
+
+    async fn connect_to(url: &str, path: &str) -> Self {
+        let address = format!("{}{path}", url.replacen("http", "ws", 1));
         let (stream, _) = connect_async(address).await.unwrap();
-        Self { stream, waiting: VecDeque::new(), hello: Value::Null, seq: 0, next_id: 0 }
+        Self::new(url, stream).await
+    }
+
+    async fn new(url: &str, stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        let document = contract::document(&reqwest::Client::new(), url).await;
+        Self { stream, waiting: VecDeque::new(), hello: Value::Null, seq: 0, next_id: 0, document }
     }
 
     /// Connects with a token in the header of the upgrade.
@@ -40,14 +51,19 @@ impl Socket {
         let mut request = address.into_client_request().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         let (stream, _) = connect_async(request).await.unwrap();
-        let mut socket = Self { stream, waiting: VecDeque::new(), hello: Value::Null, seq: 0, next_id: 0 };
+        let mut socket = Self::new(url, stream).await;
         socket.welcome().await;
         socket
     }
 
     /// Connects and authenticates by the first frame.
     pub async fn open(url: &str, token: &str) -> Self {
-        let mut socket = Self::connect(url).await;
+        Self::open_at(url, "/ws/chat", token).await
+    }
+
+    /// Connects to this path and authenticates by the first frame.
+    pub async fn open_at(url: &str, path: &str, token: &str) -> Self {
+        let mut socket = Self::connect_to(url, path).await;
         socket.send_raw(&json!({ "type": "authenticate", "data": { "token": token } }).to_string()).await;
         socket.welcome().await;
         socket
@@ -69,8 +85,13 @@ impl Socket {
     pub async fn call(&mut self, kind: &str, data: Value) -> Value {
         self.next_id += 1;
         let id = self.next_id;
-        self.send_raw(&json!({ "type": kind, "id": id, "data": data }).to_string()).await;
-        self.wait_for(|frame| frame["id"] == id).await
+        let request = json!({ "type": kind, "id": id, "data": data });
+        self.send_raw(&request.to_string()).await;
+        let answer = self.wait_for(|frame| frame["id"] == id).await;
+        if answer["type"] != "error" {
+            self.document.check_request(&request);
+        }
+        answer
     }
 
     /// The next event of that kind, passing over others.
@@ -106,6 +127,7 @@ impl Socket {
             match self.receive().await {
                 Some(Message::Text(text)) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
+                    self.document.check_frame(&frame);
                     if let Some(seq) = frame["seq"].as_i64() {
                         assert!(
                             seq > self.seq || self.hello.is_null(),

@@ -2,6 +2,11 @@
 
 use crate::{ChannelId, MessageId, Timestamp, User, UserId};
 
+/// Most people that can be added while a channel is made.
+pub const MAX_FIRST_MEMBERS: usize = 200;
+/// Most channels that one connection can follow.
+pub const MAX_FOLLOWED: usize = 100;
+
 /// What a member may do in a channel. Ordered: an owner can do what an admin can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -63,7 +68,7 @@ pub struct ChannelForViewer {
     pub member_count: i64,
     /// The newest message.
     pub last_message_id: Option<MessageId>,
-    /// Messages of others after the viewer's read mark; 0 for a non-member.
+    /// Messages of others after the viewer's read mark, counted up to 10,000; 0 for a non-member.
     pub unread_count: i64,
     /// Those of them that mention the viewer.
     pub mention_count: i64,

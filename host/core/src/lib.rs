@@ -16,11 +16,11 @@ mod time;
 mod user;
 
 pub use actor::Actor;
-pub use channel::{Channel, ChannelForViewer, Member, Role};
+pub use channel::{Channel, ChannelForViewer, MAX_FIRST_MEMBERS, MAX_FOLLOWED, Member, Role};
 pub use event::{Audience, Event};
 pub use file::File;
 pub use ids::{ChannelId, FileId, MessageId, ReactionId, Seq, SessionId, UserId};
-pub use message::{Message, MessageEdit, Sender};
+pub use message::{MAX_FILES, Message, MessageEdit, Sender};
 pub use reaction::{Reaction, ReactionCount};
 pub use time::Timestamp;
-pub use user::{Status, User};
+pub use user::{Status, User, VisiblePresence};

@@ -2,6 +2,9 @@
 
 use crate::{ChannelId, File, MessageId, Timestamp, UserId};
 
+/// Most files of one message.
+pub const MAX_FILES: usize = 20;
+
 /// What a message shows of its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {

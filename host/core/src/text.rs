@@ -11,6 +11,15 @@ pub const MAX_DESCRIPTION_CHARS: usize = 1_000;
 pub const MAX_FULL_NAME_CHARS: usize = 100;
 /// Most bytes of an e-mail address (RFC 5321, 4.5.3.1.3, less the angle brackets).
 pub const MAX_EMAIL_BYTES: usize = 254;
+/// What [`check_username`] lets pass, as a regular expression (ECMA 262), but for the length.
+pub const USERNAME_PATTERN: &str = "^[A-Za-z0-9_.-]+$";
+/// What [`check_email`] lets pass, as a regular expression (ECMA 262), but for the length.
+pub const EMAIL_PATTERN: &str =
+    r"^[^\s\x00-\x1f\x7f-\x9f<>,@]+@[^\s\x00-\x1f\x7f-\x9f<>,@.]+(\.[^\s\x00-\x1f\x7f-\x9f<>,@.]+)+$";
+/// Most characters of an idempotency key.
+pub const MAX_KEY_CHARS: usize = 255;
+/// The characters that [`check_text`] lets pass, as a regular expression (ECMA 262).
+pub const TEXT_PATTERN: &str = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$";
 /// Most distinct people that one message can mention.
 pub const MAX_MENTIONS: usize = 50;
 

@@ -1,12 +1,13 @@
 //! Channels and members.
 
-use patchbay_core::{Channel as CoreChannel, ChannelForViewer, Role};
+use patchbay_core::{Channel as CoreChannel, ChannelForViewer, MAX_FIRST_MEMBERS, Role, text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Time, User, double_option};
+use crate::{Time, User, absent_is_not_null, double_option};
 
 /// A channel.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Channel {
     /// Its id.
     pub id: i64,
@@ -32,13 +33,13 @@ pub struct Channel {
 }
 
 /// What depends on who reads and when.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ChannelView {
     /// How many members there are.
     pub member_count: i64,
     /// The newest message.
     pub last_message_id: Option<i64>,
-    /// Messages of others after the reader's mark.
+    /// Messages of others after the reader's mark, counted up to 10,000.
     pub unread_count: i64,
     /// Those of them that mention the reader.
     pub mention_count: i64,
@@ -76,7 +77,7 @@ impl From<&ChannelForViewer> for Channel {
 }
 
 /// A member's role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoleName {
     /// Reads and writes.
@@ -108,7 +109,7 @@ impl From<RoleName> for Role {
 }
 
 /// A membership.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Member {
     /// Who.
     pub user: User,
@@ -123,12 +124,18 @@ fn yes() -> bool {
 }
 
 /// `POST /api/channels/`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [
+    { "required": ["name"], "properties": { "name": { "type": "string", "minLength": 1 } } },
+    { "required": ["is_direct_message", "member_ids"], "properties": { "is_direct_message": { "const": true } } },
+]))]
 pub struct CreateChannel {
     /// 1 to 100 characters; a direct message can do without.
+    #[schemars(length(max = text::MAX_CHANNEL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN), example = &"general")]
     pub name: Option<String>,
     /// Up to 1,000 characters.
+    #[schemars(length(max = text::MAX_DESCRIPTION_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub description: Option<String>,
     /// Ignored for a direct message, which never is public.
     #[serde(default = "yes")]
@@ -141,17 +148,20 @@ pub struct CreateChannel {
     pub is_direct_message: bool,
     /// Whom to add beside the caller.
     #[serde(default)]
+    #[schemars(length(max = MAX_FIRST_MEMBERS))]
     pub member_ids: Vec<i64>,
 }
 
 /// `PATCH /api/channels/{id}`. Absent fields stay as they are.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateChannel {
     /// 1 to 100 characters.
+    #[schemars(length(min = 1, max = text::MAX_CHANNEL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub name: Option<String>,
     /// Up to 1,000 characters; null removes it.
     #[serde(default, deserialize_with = "double_option")]
+    #[schemars(length(max = text::MAX_DESCRIPTION_CHARS), regex(pattern = text::TEXT_PATTERN), transform = absent_is_not_null)]
     pub description: Option<Option<String>>,
     /// Whether everyone may read it.
     pub is_public: Option<bool>,
@@ -160,7 +170,7 @@ pub struct UpdateChannel {
 }
 
 /// `POST /api/channels/{id}/members`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddMember {
     /// Whom; oneself to join.
@@ -170,7 +180,7 @@ pub struct AddMember {
 }
 
 /// `PATCH /api/channels/{id}/members/{user_id}`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateMember {
     /// The new role.
@@ -178,7 +188,7 @@ pub struct UpdateMember {
 }
 
 /// `PUT /api/channels/{id}/read`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MarkRead {
     /// The newest message that is read.

@@ -2,18 +2,21 @@
 //! by everyone who may see it: so nothing in it may depend on the reader.
 
 use patchbay_core::{Event, Message as CoreMessage};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::{Channel, Member, Message, Reaction, Time, User};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}InChannel")]
 struct InChannel<T: Serialize> {
     channel_id: i64,
     #[serde(flatten)]
     rest: T,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeletedMessage")]
 struct Deleted {
     id: i64,
     channel_id: i64,
@@ -22,23 +25,27 @@ struct Deleted {
     deleted_at: Time,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeletedChannel")]
 struct Id {
     id: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RemovedMember")]
 struct UserId {
     user_id: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PinnedMessage")]
 struct Pinned {
     message_id: i64,
     user_id: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReadMark")]
 struct Read {
     message_id: i64,
 }
@@ -85,6 +92,43 @@ pub fn event_data(event: &Event) -> String {
         }
         Event::Plugin { data, .. } => data.clone(),
     }
+}
+
+/// Every kind of event with its meaning and the schema of its data; those of plugins are theirs.
+pub fn event_schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, &'static str, Schema)> {
+    vec![
+        ("message.created", "A message was posted.", generator.subschema_for::<Message>()),
+        ("message.updated", "A message was edited.", generator.subschema_for::<Message>()),
+        ("message.deleted", "A message is gone.", generator.subschema_for::<Deleted>()),
+        ("message.pinned", "`user_id` pinned it.", generator.subschema_for::<InChannel<Pinned>>()),
+        ("message.unpinned", "`user_id` unpinned it.", generator.subschema_for::<InChannel<Pinned>>()),
+        ("channel.created", "A channel was made.", generator.subschema_for::<Channel>()),
+        (
+            "channel.updated",
+            "Its name, description or visibility changed.",
+            generator.subschema_for::<Channel>(),
+        ),
+        ("channel.deleted", "A channel is gone.", generator.subschema_for::<Id>()),
+        ("member.added", "A user became a member.", generator.subschema_for::<InChannel<Member>>()),
+        ("member.updated", "A member's role changed.", generator.subschema_for::<InChannel<Member>>()),
+        ("member.removed", "A user is no longer a member.", generator.subschema_for::<InChannel<UserId>>()),
+        (
+            "reaction.added",
+            "Somebody reacted to a message.",
+            generator.subschema_for::<InChannel<Reaction>>(),
+        ),
+        (
+            "reaction.removed",
+            "Somebody took a reaction back.",
+            generator.subschema_for::<InChannel<Reaction>>(),
+        ),
+        ("user.updated", "A user's public profile changed.", generator.subschema_for::<User>()),
+        (
+            "read.updated",
+            "One's own read mark moved, on any device.",
+            generator.subschema_for::<InChannel<Read>>(),
+        ),
+    ]
 }
 
 /// What remains in the journal of a deleted message: its shape without its content.

@@ -1,7 +1,11 @@
 //! The gateway's frames: `{type, seq?, id?, data}`.
 
+use patchbay_core::{MAX_FILES, MAX_FOLLOWED, VisiblePresence, text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use crate::{StatusName, Time, User};
 
 /// A frame from a client. `data` is parsed once the type is known.
 #[derive(Debug, Deserialize)]
@@ -17,7 +21,7 @@ pub struct ClientFrame {
 }
 
 /// `authenticate`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Authenticate {
     /// An access token.
@@ -25,7 +29,7 @@ pub struct Authenticate {
 }
 
 /// `resume`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resume {
     /// The last `seq` that the client has seen.
@@ -36,25 +40,28 @@ pub struct Resume {
 }
 
 /// `message.send`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MessageSend {
     /// Where.
     pub channel_id: i64,
     /// What.
     #[serde(default)]
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub content: String,
     /// The message to reply to.
     pub parent_id: Option<i64>,
     /// Files that the caller has uploaded.
     #[serde(default)]
+    #[schemars(length(max = MAX_FILES))]
     pub file_ids: Vec<i64>,
     /// The same as REST's `Idempotency-Key`.
+    #[schemars(length(min = 1, max = text::MAX_KEY_CHARS))]
     pub nonce: Option<String>,
 }
 
 /// `typing`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Typing {
     /// Where.
@@ -62,7 +69,7 @@ pub struct Typing {
 }
 
 /// `read`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadFrame {
     /// Where.
@@ -72,11 +79,86 @@ pub struct ReadFrame {
 }
 
 /// `subscribe`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// Public channels to follow.
+    #[schemars(length(max = MAX_FOLLOWED))]
     pub channel_ids: Vec<i64>,
+}
+
+/// `hello`: the connection is somebody's.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Hello {
+    /// How often the client should send `heartbeat`, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Live events begin after this place of the journal.
+    pub seq: i64,
+    /// Who is connected.
+    pub user: User,
+}
+
+/// A place in the journal: the data of `resumed`, `resync` and the answer to `subscribe`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Place {
+    /// Its number.
+    pub seq: i64,
+}
+
+/// `error`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Refusal<'a> {
+    /// Stable snake_case, as in problem documents; `unknown_type` for a type that doesn't exist.
+    pub code: &'a str,
+    /// A sentence for people.
+    pub detail: &'a str,
+}
+
+/// `typing`, from the server.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct IsTyping {
+    /// Where.
+    pub channel_id: i64,
+    /// Who.
+    pub user_id: i64,
+}
+
+/// Nothing.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// `presence.changed`, and an item of `presence.snapshot`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PresenceOf {
+    /// Whose.
+    pub user_id: i64,
+    /// What others see.
+    pub status: StatusName,
+    /// When a socket of the user was last open, if that is known.
+    pub last_seen: Option<Time>,
+}
+
+impl From<&VisiblePresence> for PresenceOf {
+    fn from(presence: &VisiblePresence) -> Self {
+        Self {
+            user_id: presence.user_id.0,
+            status: presence.status.into(),
+            last_seen: presence.last_seen.map(Time),
+        }
+    }
+}
+
+/// `presence.snapshot`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PresenceSnapshot {
+    /// The people that one shares a channel with, by rising id.
+    pub items: Vec<PresenceOf>,
 }
 
 #[derive(Serialize)]

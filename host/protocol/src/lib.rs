@@ -3,6 +3,7 @@
 //!
 //! Owns: field names, formats, which fields a request may have. Must not: decide anything.
 
+mod admin;
 mod auth;
 mod channels;
 mod events;
@@ -13,13 +14,15 @@ mod problem;
 mod time;
 mod users;
 
+pub use admin::{AuditActor, AuditEntry, CreateInvite, CreateUser, Invite, Rekey, SetPassword, UpdateUser};
 pub use auth::{Login, Refresh, Register, Session, Tokens};
 pub use channels::{
     AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember,
 };
-pub use events::{event_data, scrubbed_message};
+pub use events::{event_data, event_schemas, scrubbed_message};
 pub use frames::{
-    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing, event_frame, frame, reply,
+    Authenticate, ClientFrame, Empty, Hello, IsTyping, MessageSend, Place, PresenceOf, PresenceSnapshot,
+    ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply,
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
 pub use plugins::{Plugin, PluginVersion, UpdatePlugin};
@@ -27,10 +30,12 @@ pub use problem::{FieldError, Problem};
 pub use time::Time;
 pub use users::{ChangePassword, SetStatus, StatusName, UpdateMe, User};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A page of a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct List<T> {
     /// The page, in the order that the endpoint documents.
     pub items: Vec<T>,
@@ -39,6 +44,11 @@ pub struct List<T> {
     /// Plugins whose part of the items is missing because they missed their budget.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extensions_omitted: Vec<String>,
+}
+
+/// For fields of [`double_option`]: serde's default, which means absent, would be shown as null.
+fn absent_is_not_null(schema: &mut schemars::Schema) {
+    schema.remove("default");
 }
 
 /// A field that may be absent (`None`), null (`Some(None)`) or there.

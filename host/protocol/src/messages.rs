@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use patchbay_core::{File as CoreFile, Message as CoreMessage, MessageEdit, Reaction as CoreReaction};
+use patchbay_core::{
+    File as CoreFile, MAX_FILES, Message as CoreMessage, MessageEdit, Reaction as CoreReaction, text,
+};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Time;
 
 /// What a message shows of its sender.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sender {
     /// Who.
     pub id: i64,
@@ -22,7 +25,7 @@ pub struct Sender {
 }
 
 /// An uploaded file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct File {
     /// Its id.
     pub id: i64,
@@ -61,7 +64,7 @@ impl From<&CoreFile> for File {
 }
 
 /// A message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Message {
     /// Its id.
     pub id: i64,
@@ -93,9 +96,11 @@ pub struct Message {
     pub edited_at: Option<Time>,
     /// On a tombstone only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Time")]
     pub deleted_at: Option<Time>,
     /// What plugins add, by plugin; absent in events.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BTreeMap<String, Box<RawValue>>")]
     pub extensions: Option<BTreeMap<String, Box<RawValue>>>,
     /// Plugins whose part is missing because they missed their budget.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -132,29 +137,32 @@ impl From<&CoreMessage> for Message {
 }
 
 /// `POST /api/channels/{id}/messages`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostMessage {
     /// 1 to 8,000 characters; may be empty with files.
     #[serde(default)]
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), regex(pattern = text::TEXT_PATTERN), example = &"Hello @bob")]
     pub content: String,
     /// The message to reply to.
     pub parent_id: Option<i64>,
     /// Files that the caller has uploaded.
     #[serde(default)]
+    #[schemars(length(max = MAX_FILES))]
     pub file_ids: Vec<i64>,
 }
 
 /// `PATCH /api/messages/{id}`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditMessage {
     /// 1 to 8,000 characters; may be empty if the message has files.
+    #[schemars(length(max = text::MAX_CONTENT_CHARS), regex(pattern = text::TEXT_PATTERN))]
     pub content: String,
 }
 
 /// `GET /api/messages/{id}/thread`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Thread {
     /// The message that the replies belong to.
     pub root: Message,
@@ -168,7 +176,7 @@ pub struct Thread {
 }
 
 /// An earlier version of a message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Edit {
     /// For paging.
     pub id: i64,
@@ -195,7 +203,7 @@ impl From<&MessageEdit> for Edit {
 }
 
 /// A reaction.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Reaction {
     /// Its id.
     pub id: i64,

@@ -1,11 +1,12 @@
 //! Plugins, as operators see them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
 
 /// An installed plugin.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Plugin {
     /// Its name.
     pub name: String,
@@ -16,9 +17,11 @@ pub struct Plugin {
     /// What it is for.
     pub description: String,
     /// `active`, `disabled`, `pending_grants` or `failed`.
+    #[schemars(extend("enum" = ["active", "disabled", "pending_grants", "failed"]))]
     pub state: &'static str,
     /// Why it is not active.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub reason: Option<String>,
     /// Whether the operator wants it to serve.
     pub enabled: bool,
@@ -41,7 +44,7 @@ pub struct Plugin {
 }
 
 /// A kept version.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PluginVersion {
     /// What its manifest calls it.
     pub version: String,
@@ -54,7 +57,7 @@ pub struct PluginVersion {
 }
 
 /// `PATCH /api/admin/plugins/{name}`. Absent fields stay as they are.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdatePlugin {
     /// Whether it is to serve.

@@ -1,18 +1,22 @@
 //! Errors: `application/problem+json` (RFC 9457).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The body of every error answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// Always `about:blank`: `code` is what programs look at.
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "about:blank"))]
     pub kind: &'static str,
     /// The status's phrase.
     pub title: String,
     /// The HTTP status.
+    #[schemars(range(min = 400, max = 599))]
     pub status: u16,
     /// Stable snake_case.
+    #[schemars(regex(pattern = "^[a-z0-9_]+$"))]
     pub code: String,
     /// A sentence for people.
     pub detail: String,
@@ -24,7 +28,7 @@ pub struct Problem {
 }
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// Its path, e.g. `member_ids[2]` or `password.new`; a query parameter's name.
     pub field: String,

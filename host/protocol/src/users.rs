@@ -1,12 +1,13 @@
 //! Users.
 
-use patchbay_core::{Status, User as CoreUser};
+use patchbay_core::{Status, Timestamp, User as CoreUser, text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Time, double_option};
+use crate::{Time, absent_is_not_null, double_option};
 
 /// A user.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct User {
     /// Its id.
     pub id: i64,
@@ -24,6 +25,7 @@ pub struct User {
     pub profile_picture_url: Option<String>,
     /// What the reader may see of the user's presence; absent in events, which would soon be wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "StatusName")]
     pub status: Option<StatusName>,
     /// When a socket of the user was last open; absent in events.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +36,7 @@ pub struct User {
     pub updated_at: Time,
     /// For oneself and superusers only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub email: Option<String>,
 }
 
@@ -59,11 +62,16 @@ impl User {
         }
     }
 
+    /// The user as seen by the user.
+    pub fn own(user: &CoreUser) -> Self {
+        Self::seen(user, user.status, user.last_seen, true)
+    }
+
     /// The user as somebody sees it who is to see this status, and perhaps the address.
-    pub fn seen(user: &CoreUser, status: Status, with_email: bool) -> Self {
+    pub fn seen(user: &CoreUser, status: Status, last_seen: Option<Timestamp>, with_email: bool) -> Self {
         Self {
             status: Some(status.into()),
-            last_seen: Some(user.last_seen.map(Time)),
+            last_seen: Some(last_seen.map(Time)),
             email: with_email.then(|| user.email.clone()),
             ..Self::public(user)
         }
@@ -71,7 +79,7 @@ impl User {
 }
 
 /// A presence status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusName {
     /// Here.
@@ -107,7 +115,7 @@ impl From<StatusName> for Status {
 }
 
 /// `GET` and `PUT /api/users/me/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetStatus {
     /// What to show.
@@ -115,27 +123,31 @@ pub struct SetStatus {
 }
 
 /// `PATCH /api/users/me`. Absent fields stay as they are.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateMe {
     /// A new name.
+    #[schemars(length(min = 2, max = 32), regex(pattern = text::USERNAME_PATTERN))]
     pub username: Option<String>,
     /// A new address.
+    #[schemars(length(max = text::MAX_EMAIL_BYTES), regex(pattern = text::EMAIL_PATTERN))]
     pub email: Option<String>,
     /// A new name to show; null removes it.
     #[serde(default, deserialize_with = "double_option")]
+    #[schemars(length(max = text::MAX_FULL_NAME_CHARS), regex(pattern = text::TEXT_PATTERN), transform = absent_is_not_null)]
     pub full_name: Option<Option<String>>,
     /// A new password.
     pub password: Option<ChangePassword>,
 }
 
 /// The present password and the one to replace it.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The present one.
     pub current: String,
     /// 8 to 256 characters.
+    #[schemars(length(min = 8, max = 256), extend("format" = "password"))]
     pub new: String,
 }
 

@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
-use crate::{error::LoadError, limits, manifest::Manifest};
+use crate::{error::LoadError, fragment::Fragment, limits, manifest::Manifest};
 
 /// The custom section that holds the manifest as TOML.
 pub const MANIFEST_SECTION: &str = "patchbay:manifest";
+/// The custom section that holds the plugin's part of the OpenAPI document as JSON.
+pub const OPENAPI_SECTION: &str = "patchbay:openapi";
 
 /// The package that plugins are written against, and the versions of it that this host speaks.
 const PACKAGE: &str = "patchbay:plugin/";
@@ -27,6 +29,8 @@ pub struct Inspection {
     pub manifest: Manifest,
     /// The manifest as its author wrote it; [`Manifest::parse`] reads it again.
     pub manifest_toml: String,
+    /// What it says of its routes.
+    pub openapi: Option<Fragment>,
     /// SHA-256 of its bytes, lower-case hexadecimal.
     pub digest: String,
     /// The capabilities that it really imports.
@@ -57,19 +61,37 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     let toml = std::str::from_utf8(toml)
         .map_err(|_| LoadError::ManifestInvalid("it is not UTF-8 text".to_owned()))?;
     let manifest = Manifest::parse(toml).map_err(|error| LoadError::ManifestInvalid(error.to_string()))?;
+    let openapi = openapi(&outer.fragments, &manifest)?;
     let wanted = wanted_capabilities(&outer.imports)?;
     if let Some(missing) = wanted.iter().find(|name| !manifest.capabilities.contains(*name)) {
         return Err(LoadError::CapabilityUndeclared(missing.clone()));
     }
     let digest = hex(&Sha256::digest(bytes));
     let exports = outer.exports.iter().filter_map(|name| interface(name)).map(str::to_owned).collect();
-    Ok(Inspection { manifest, manifest_toml: toml.to_owned(), digest, wanted, exports })
+    Ok(Inspection { manifest, manifest_toml: toml.to_owned(), openapi, digest, wanted, exports })
+}
+
+fn openapi(sections: &[&[u8]], manifest: &Manifest) -> Result<Option<Fragment>, LoadError> {
+    let invalid = |what: String| LoadError::ManifestInvalid(format!("openapi: {what}"));
+    let json = match (sections, &manifest.openapi) {
+        ([], None) => return Ok(None),
+        ([one], Some(_)) => *one,
+        ([], Some(file)) => return Err(invalid(format!("{file} is not in the component; pack it again"))),
+        _ => return Err(invalid("the component carries what its manifest does not name".to_owned())),
+    };
+    if json.len() > limits::OPENAPI_BYTES {
+        return Err(invalid(format!("it has more than {} bytes", limits::OPENAPI_BYTES)));
+    }
+    let json = std::str::from_utf8(json).map_err(|_| invalid("it is not UTF-8 text".to_owned()))?;
+    let fragment = Fragment::parse(json, manifest);
+    fragment.map(Some).map_err(|error| LoadError::ManifestInvalid(error.to_string()))
 }
 
 /// The outermost level of a component.
 #[derive(Default)]
 pub(crate) struct Outer<'a> {
     pub(crate) manifests: Vec<&'a [u8]>,
+    fragments: Vec<&'a [u8]>,
     imports: Vec<&'a str>,
     exports: Vec<&'a str>,
 }
@@ -116,6 +138,9 @@ impl<'a> Outer<'a> {
                 }
                 Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
                     outer.manifests.push(section.data());
+                }
+                Payload::CustomSection(section) if section.name() == OPENAPI_SECTION => {
+                    outer.fragments.push(section.data());
                 }
                 Payload::End(_) => return Ok(outer),
                 _ => {}

@@ -16,6 +16,7 @@ pub mod capabilities;
 mod decorate;
 mod engine;
 mod error;
+mod fragment;
 mod inspect;
 pub mod limits;
 mod load;
@@ -29,7 +30,8 @@ mod state;
 pub use decorate::Decorations;
 pub use engine::wasmtime_config;
 pub use error::{CallError, HostError, HostErrorKind, LoadError, RuntimeError};
-pub use inspect::{Inspection, MANIFEST_SECTION};
+pub use fragment::{Fragment, HOST_SCHEMAS};
+pub use inspect::{Inspection, MANIFEST_SECTION, OPENAPI_SECTION};
 pub use limits::{Budget, Limits};
 pub use load::{Grants, Plugin};
 pub use manifest::{Auth, Manifest, ManifestError, Route};
@@ -169,8 +171,9 @@ impl Runtime {
             limits.queue_wait,
         );
         let name = Arc::from(inspection.manifest.name.as_str());
-        let Inspection { manifest, digest, .. } = inspection;
-        let plugin = Arc::new(Plugin { manifest, digest, name, limits, permits, pre, http, decorator });
+        let Inspection { manifest, openapi, digest, .. } = inspection;
+        let plugin =
+            Arc::new(Plugin { manifest, openapi, digest, name, limits, permits, pre, http, decorator });
         self.try_once(&plugin).await?;
         Ok(plugin)
     }

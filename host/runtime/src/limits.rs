@@ -94,6 +94,8 @@ impl Default for Limits {
 
 /// Most bytes of a component: JavaScript guests have 13 MB, Python guests 18 MB.
 pub const COMPONENT_BYTES: usize = 48 << 20;
+/// Most bytes of a plugin's part of the OpenAPI document: everybody who reads the document gets it.
+pub const OPENAPI_BYTES: usize = 128 << 10;
 /// Most bytes of a manifest.
 pub const MANIFEST_BYTES: usize = 256 << 10;
 /// Most core instances of one component: the module, wit-component's two shims, an adapter or two.

@@ -13,7 +13,9 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::{
     LoadError,
     bindings::{DecoratorPluginIndices, HttpPluginIndices},
-    cache, capabilities, inspect,
+    cache, capabilities,
+    fragment::Fragment,
+    inspect,
     inspect::Inspection,
     limits::{self, Exceeded, Limits},
     manifest::{Manifest, shape},
@@ -33,6 +35,7 @@ pub struct Grants {
 /// A version of a plugin, compiled, linked and ready to be called.
 pub struct Plugin {
     pub(crate) manifest: Manifest,
+    pub(crate) openapi: Option<Fragment>,
     pub(crate) digest: String,
     pub(crate) name: Arc<str>,
     pub(crate) limits: Limits,
@@ -57,6 +60,11 @@ impl Plugin {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What it says of its routes, for people and programs.
+    pub fn openapi(&self) -> Option<&Fragment> {
+        self.openapi.as_ref()
     }
 
     /// SHA-256 of the component's bytes, lower-case hexadecimal.
@@ -195,6 +203,7 @@ mod tests {
         let manifest = format!("name = \"demo\"\nversion = \"1.0.0\"\n{routes}");
         Inspection {
             manifest: Manifest::parse(&manifest).unwrap(),
+            openapi: None,
             manifest_toml: String::new(),
             digest: String::new(),
             wanted: wanted.iter().map(|name| (*name).to_owned()).collect(),

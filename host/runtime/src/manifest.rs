@@ -17,6 +17,9 @@ pub struct Manifest {
     pub description: String,
     /// The host interfaces it wants to import, e.g. `kv`.
     pub capabilities: BTreeSet<String>,
+    /// The file beside the manifest with the plugin's part of the OpenAPI document, which packing puts into the
+    /// component.
+    pub openapi: Option<String>,
     /// The requests it wants to answer.
     pub routes: Vec<Route>,
 }
@@ -58,6 +61,7 @@ struct RawManifest {
     description: String,
     #[serde(default)]
     capabilities: Vec<String>,
+    openapi: Option<String>,
     #[serde(default)]
     routes: Vec<RawRoute>,
 }
@@ -94,6 +98,7 @@ impl Manifest {
             version,
             description: raw.description,
             capabilities: raw.capabilities.into_iter().collect(),
+            openapi: raw.openapi,
             routes,
         })
     }

@@ -5,7 +5,8 @@
 use wasmparser::Parser;
 
 use crate::{
-    inspect::{MANIFEST_SECTION, Outer},
+    fragment::Fragment,
+    inspect::{MANIFEST_SECTION, OPENAPI_SECTION, Outer},
     limits,
     manifest::{Manifest, ManifestError},
 };
@@ -31,15 +32,25 @@ pub enum PackError {
     /// The manifest is larger than the host accepts.
     #[error("the manifest has more than {} bytes", limits::MANIFEST_BYTES)]
     ManifestTooLarge,
+    /// The OpenAPI fragment is larger than the host accepts.
+    #[error("the OpenAPI fragment has more than {} bytes", limits::OPENAPI_BYTES)]
+    OpenapiTooLarge,
+    /// The file that the manifest names under `openapi` can't be read.
+    #[error("{0}: {1}")]
+    Openapi(String, std::io::Error),
 }
 
 /// Puts a manifest, verbatim, at the end of a component. A core module that carries wit-bindgen's metadata is
-/// made a component first.
+/// made a component first. `read` gives the text of a file that the manifest names.
 ///
 /// # Errors
 /// If the input is neither, is malformed, has a manifest already, or the manifest is invalid.
-pub fn pack(wasm: &[u8], manifest_toml: &str) -> Result<Vec<u8>, PackError> {
-    Manifest::parse(manifest_toml)?;
+pub fn pack(
+    wasm: &[u8],
+    manifest_toml: &str,
+    read: impl FnOnce(&str) -> std::io::Result<String>,
+) -> Result<Vec<u8>, PackError> {
+    let manifest = Manifest::parse(manifest_toml)?;
     if manifest_toml.len() > limits::MANIFEST_BYTES {
         return Err(PackError::ManifestTooLarge);
     }
@@ -55,6 +66,14 @@ pub fn pack(wasm: &[u8], manifest_toml: &str) -> Result<Vec<u8>, PackError> {
         return Err(PackError::AlreadyPacked);
     }
     append_custom_section(&mut component, MANIFEST_SECTION, manifest_toml.as_bytes());
+    if let Some(file) = &manifest.openapi {
+        let json = read(file).map_err(|error| PackError::Openapi(file.clone(), error))?;
+        if json.len() > limits::OPENAPI_BYTES {
+            return Err(PackError::OpenapiTooLarge);
+        }
+        Fragment::parse(&json, &manifest)?;
+        append_custom_section(&mut component, OPENAPI_SECTION, json.as_bytes());
+    }
     Ok(component)
 }
 
@@ -92,9 +111,30 @@ mod tests {
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
     const MANIFEST: &str = "name = \"a\"\nversion = \"1.0.0\"\n";
 
+    fn pack_plain(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
+        pack(wasm, manifest, |file| Err(std::io::Error::other(format!("{file} is not there"))))
+    }
+
+    #[test]
+    fn a_fragment_comes_along() {
+        let manifest = format!("{MANIFEST}openapi = \"openapi.json\"\n");
+        let with = |text: &str| pack(EMPTY, &manifest, |_| Ok(text.to_owned()));
+        let packed = with(r#"{"x-decoration":{"type":"integer"}}"#).unwrap();
+        assert!(inspect(&packed).unwrap().openapi.unwrap().decoration().is_some());
+        assert!(matches!(with(r#"{"info":{}}"#), Err(PackError::Manifest(_))));
+        assert!(matches!(with(&" ".repeat(limits::OPENAPI_BYTES + 1)), Err(PackError::OpenapiTooLarge)));
+        let code = |bytes: &[u8]| inspect(bytes).map_err(|error| error.code()).map(|_| ());
+        let mut without = EMPTY.to_vec();
+        append_custom_section(&mut without, MANIFEST_SECTION, manifest.as_bytes());
+        assert_eq!(code(&without), Err("manifest_invalid"));
+        let mut unnamed = pack(EMPTY, MANIFEST, |_| Ok(String::new())).unwrap();
+        append_custom_section(&mut unnamed, OPENAPI_SECTION, b"{}");
+        assert_eq!(code(&unnamed), Err("manifest_invalid"));
+    }
+
     #[test]
     fn what_was_packed_is_read_back() {
-        let packed = pack(EMPTY, MANIFEST).unwrap();
+        let packed = pack_plain(EMPTY, MANIFEST).unwrap();
         let inspection = inspect(&packed).unwrap();
         assert_eq!(inspection.manifest, Manifest::parse(MANIFEST).unwrap());
         assert_eq!(inspection.digest.len(), 64);
@@ -104,16 +144,16 @@ mod tests {
     #[test]
     fn a_long_manifest_survives() {
         let manifest = format!("{MANIFEST}# {}\n", "x".repeat(20_000));
-        assert_eq!(inspect(&pack(EMPTY, &manifest).unwrap()).unwrap().manifest.name, "a");
+        assert_eq!(inspect(&pack_plain(EMPTY, &manifest).unwrap()).unwrap().manifest.name, "a");
     }
 
     #[test]
     fn refused() {
-        let packed = pack(EMPTY, MANIFEST).unwrap();
-        assert!(matches!(pack(&packed, MANIFEST), Err(PackError::AlreadyPacked)));
-        assert!(matches!(pack(b"hello", MANIFEST), Err(PackError::NotWasm)));
-        assert!(matches!(pack(EMPTY, "name = 1"), Err(PackError::Manifest(_))));
-        assert!(matches!(pack(b"\0asm\x01\0\0\0", MANIFEST), Ok(_) | Err(PackError::Componentize(_))));
+        let packed = pack_plain(EMPTY, MANIFEST).unwrap();
+        assert!(matches!(pack_plain(&packed, MANIFEST), Err(PackError::AlreadyPacked)));
+        assert!(matches!(pack_plain(b"hello", MANIFEST), Err(PackError::NotWasm)));
+        assert!(matches!(pack_plain(EMPTY, "name = 1"), Err(PackError::Manifest(_))));
+        assert!(matches!(pack_plain(b"\0asm\x01\0\0\0", MANIFEST), Ok(_) | Err(PackError::Componentize(_))));
     }
 
     #[test]
@@ -123,7 +163,7 @@ mod tests {
         assert_eq!(code(b"\0asm\x01\0\0\0"), Err("not_a_component"));
         assert_eq!(code(b""), Err("not_a_component"));
         assert_eq!(code(&[EMPTY, &[7]].concat()), Err("malformed_component"));
-        let mut twice = pack(EMPTY, MANIFEST).unwrap();
+        let mut twice = pack_plain(EMPTY, MANIFEST).unwrap();
         append_custom_section(&mut twice, MANIFEST_SECTION, b"");
         assert_eq!(code(&twice), Err("manifest_invalid"));
         let mut garbage = EMPTY.to_vec();
@@ -135,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_prefix_of_a_component_is_refused_or_read() {
-        let packed = pack(EMPTY, MANIFEST).unwrap();
+        let packed = pack_plain(EMPTY, MANIFEST).unwrap();
         for length in 0..packed.len() {
             assert!(inspect(&packed[..length]).is_err(), "{length}");
         }

@@ -21,11 +21,13 @@ use tokio_util::task::TaskTracker;
 use crate::{
     bus::Bus,
     config::Config,
+    control::Control,
     files::Files,
     gateway::{Hub, Online},
     http,
+    key_file::KeyPlace,
     ops::{
-        Error, Ops,
+        self, Error, Ops,
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
@@ -51,12 +53,40 @@ pub struct App {
     pub hub: Hub,
     /// Who has a socket open.
     pub online: Online,
+    /// The OpenAPI document.
+    pub api_document: http::ApiDocument,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
     stopping: Arc<AtomicBool>,
 }
 
 impl App {
+    /// Puts the parts together. Nothing listens yet and no plugin serves. The caller holds the data directory.
+    ///
+    /// # Errors
+    /// If anything that the server can't do without is missing or broken.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
+        let (bus, signals) = Bus::new();
+        let files = files(&config, config.files.max_size.unsigned_abs())?;
+        let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
+        let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
+        let host = Arc::new(PluginHost(ops.clone()));
+        let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
+        let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
+        let online = Online::default();
+        Ok(Self {
+            hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
+            config: Arc::new(config),
+            ops,
+            plugins,
+            online,
+            api_document: http::ApiDocument::default(),
+            sockets: TaskTracker::new(),
+            stopping: Arc::default(),
+        })
+    }
+
     /// Whether requests should come here.
     ///
     /// # Errors
@@ -74,6 +104,12 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
+
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl StartError {
     /// Not even the runtime starts.
@@ -105,6 +141,19 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
     store.close().await;
     Ok(())
+}
+
+/// Drops the secrets in the database that the master key doesn't open, for when the one that did is lost; how many.
+///
+/// # Errors
+/// If a server runs, or the database can't be written.
+pub async fn reset_keys(config: &Config) -> Result<u64, StartError> {
+    make_data_dir(config)?;
+    let _lock = lock_data_dir(config)?;
+    let store = Store::open(&database(config)).await.map_err(|e| StartError::new("database", e))?;
+    let gone = ops::reset_keys(&store, &KeyPlace::of(config)).await;
+    store.close().await;
+    gone.map_err(|error| StartError::new("keys", error))
 }
 
 /// Where the database is.
@@ -144,7 +193,7 @@ pub fn make_data_dir(config: &Config) -> Result<(), StartError> {
 /// sessions end.
 ///
 /// # Errors
-/// If another process holds it, or the directory can't be written.
+/// If another server holds it, or it can't be written.
 pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
     let failed = |error: &dyn std::fmt::Display| StartError::new(&path.display().to_string(), error);
@@ -157,13 +206,19 @@ pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
 }
 
 /// Fills a deployment that nobody has used with a small set of made-up data.
-async fn demonstrate(store: &Store, files: &Files) -> Result<(), StartError> {
+async fn demonstrate(config: &Config) -> Result<(), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::new("--demo", error);
-    if !seed::is_unused(store).await.map_err(|error| failed(&error))? {
-        return Ok(());
-    }
-    let amounts = seed::Amounts { users: 12, channels: 10, messages: 600, files: 12, reactions: 300 };
-    let filled = seed::fill(store, files, amounts, 1, DEMO_PASSWORD, Timestamp::now(), |_| {}).await;
+    let files = files(config, config.files.max_size.unsigned_abs())?;
+    let store = Store::open(&database(config)).await.map_err(|error| failed(&error))?;
+    let filled = async {
+        if seed::is_unused(&store).await? {
+            let amounts = seed::Amounts { users: 12, channels: 10, messages: 600, files: 12, reactions: 300 };
+            seed::fill(&store, &files, amounts, 1, DEMO_PASSWORD, Timestamp::now(), |_| {}).await?;
+        }
+        Ok::<_, seed::SeedError>(())
+    };
+    let filled = filled.await;
+    store.close().await;
     filled.map_err(|error| failed(&error))
 }
 
@@ -183,35 +238,19 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         .map_err(|error| StartError::new(&format!("can't listen on {}", config.server.listen), error))?;
     let address = listener.local_addr().map_err(|error| StartError::new("listening", error))?;
     let _lock = lock_data_dir(&config)?;
-    let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
-    let (bus, signals) = Bus::new();
-    let files = files(&config, config.files.max_size.unsigned_abs())?;
     if demo {
-        demonstrate(&store, &files).await?;
+        demonstrate(&config).await?;
     }
-    let ops =
-        Ops::start(store.clone(), files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
-    let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
-    let host = Arc::new(PluginHost(ops.clone()));
-    let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
-    let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
-    let bundled = config.plugins.bundled_dir.clone().or_else(bundled_dir);
-    plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
-    let online = Online::default();
-    let app = App {
-        hub: Hub::start(ops.clone(), online.clone(), signals),
-        config: Arc::new(config),
-        ops,
-        plugins,
-        online,
-        sockets: TaskTracker::new(),
-        stopping: Arc::default(),
-    };
+    let app = App::open(config).await?;
+    let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
+    app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
+    let control = Control::start(&app);
     announce(&app, address, demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
-    run(app, listener).await?;
+    run(app.clone(), listener).await?;
+    drop(control);
     tidying.abort();
-    store.close().await;
+    app.ops.store().close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -243,6 +282,7 @@ async fn run(app: App, listener: TcpListener) -> Result<(), StartError> {
         tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
         serving.abort();
     }
+    app.hub.finish().await;
     Ok(())
 }
 

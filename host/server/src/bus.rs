@@ -3,10 +3,10 @@
 //!
 //! Owns: the queue. Must not: carry anything that the journal carries.
 
-use patchbay_core::{ChannelId, SessionId, UserId};
+use patchbay_core::{ChannelId, SessionId, Status, UserId};
 use tokio::sync::mpsc;
 
-/// Signals that wait. Typing is dropped when they are many; the end of a session waits for its place.
+/// Signals that wait. Typing is dropped when they are many; the others wait for their place.
 const QUEUE: usize = 4096;
 
 /// Something that concerns open sockets.
@@ -14,12 +14,21 @@ const QUEUE: usize = 4096;
 pub enum Signal {
     /// A session has ended: its sockets must close.
     SessionEnded(SessionId),
+    /// What a user may do has changed: their sockets must be opened anew.
+    AuthorityChanged(UserId),
     /// Somebody is typing.
     Typing {
         /// Where.
         channel_id: ChannelId,
         /// Who.
         user_id: UserId,
+    },
+    /// Somebody chose what others are to see.
+    StatusChosen {
+        /// Who.
+        user_id: UserId,
+        /// What.
+        status: Status,
     },
 }
 

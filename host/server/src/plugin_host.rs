@@ -32,7 +32,7 @@ fn host_error(error: Error) -> HostError {
             let code = format!("{}_not_found", thing.as_str());
             return HostError::new(HostErrorKind::NotFound, detail).with_code(code);
         }
-        Error::Forbidden(_) | Error::Unauthenticated(..) => HostErrorKind::Forbidden,
+        Error::Forbidden(_) | Error::Denied(..) | Error::Unauthenticated(..) => HostErrorKind::Forbidden,
         Error::Invalid(faults) => {
             let faults: Vec<_> = faults.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
             return HostError::new(HostErrorKind::Invalid, faults.join("; "));

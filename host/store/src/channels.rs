@@ -86,19 +86,19 @@ pub(crate) fn parse_role(name: &str) -> Result<Role, StoreError> {
     Role::parse(name).ok_or_else(|| StoreError::Corrupt(format!("role {name:?}")))
 }
 
-/// The viewer is `me.user_id`; counts are 0 for who isn't a member. Messages that one sent oneself are read.
+/// The viewer is `me.user_id`; counts are 0 for who isn't a member. Messages that one sent oneself are read. Counting
+/// ends at 10,000: a list of channels must not cost more the longer somebody has been away.
 const SELECT_VIEW: &str = "
     SELECT c.id, c.name, c.description, c.is_direct_message, c.is_public, c.is_vc, c.created_by_id,
            c.created_at, c.updated_at, me.role AS role,
            (SELECT count(*) FROM channel_members n WHERE n.channel_id = c.id) AS member_count,
            (SELECT max(l.id) FROM messages l WHERE l.channel_id = c.id) AS last_message_id,
-           (SELECT count(*) FROM messages u WHERE me.user_id IS NOT NULL AND u.channel_id = c.id
-               AND u.id > me.last_read_message_id AND u.sender_id <> me.user_id AND u.deleted_at IS NULL)
-               AS unread_count,
-           (SELECT count(*) FROM message_mentions n JOIN messages mm ON mm.id = n.message_id
+           (SELECT count(*) FROM (SELECT 1 FROM messages u WHERE me.user_id IS NOT NULL AND u.channel_id = c.id
+               AND u.id > me.last_read_message_id AND u.sender_id <> me.user_id AND u.deleted_at IS NULL
+               LIMIT 10000) unread) AS unread_count,
+           (SELECT count(*) FROM (SELECT 1 FROM message_mentions n JOIN messages mm ON mm.id = n.message_id
                WHERE n.user_id = me.user_id AND n.channel_id = c.id AND n.message_id > me.last_read_message_id
-               AND mm.sender_id <> me.user_id)
-               AS mention_count
+               AND mm.sender_id <> me.user_id LIMIT 10000) mentioned) AS mention_count
     FROM channels c LEFT JOIN channel_members me ON me.channel_id = c.id AND me.user_id = ";
 
 /// What a channel is found by.

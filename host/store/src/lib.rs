@@ -3,13 +3,16 @@
 //! Owns: SQL, transactions, migrations. Must not: decide who may do what (that is `ops` in the server),
 //! publish anything (readers of the journal learn of a change after its commit), or know JSON shapes.
 
+mod audit;
 mod bulk;
 mod catalogue;
 mod channels;
 mod conn;
 mod error;
 mod files;
+mod invites;
 mod journal;
+mod keys;
 mod kv;
 mod members;
 mod messages;
@@ -29,18 +32,21 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
+pub use audit::{AuditActor, AuditRow, NewAuditEntry};
 pub use bulk::{PastChannel, PastFile, PastMember, PastMessage, PastReaction, PastUser};
 pub use catalogue::{Column, Kind, Table};
 pub use channels::NewChannel;
 pub use conn::Conn;
 pub use error::StoreError;
+pub use invites::{InviteRow, NewInvite};
 pub use journal::{Entry, NewEntry, Viewer};
+pub use keys::SigningKeyRow;
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
 pub use query::Value;
-pub use sessions::{RefreshTokenRow, SessionRow, SigningKey};
+pub use sessions::{RefreshTokenRow, SessionRow};
 pub use snapshot::{Object, Restore, Snapshot};
-pub use users::{NewUser, UserSecret};
+pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx};
 
 use crate::writer::Writer;

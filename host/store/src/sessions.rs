@@ -1,4 +1,4 @@
-//! Logins, their chains of refresh tokens, and the keys that sign access tokens.
+//! Logins and their chains of refresh tokens.
 
 use patchbay_core::{SessionId, Timestamp, UserId};
 use sqlx::FromRow;
@@ -37,23 +37,6 @@ pub struct RefreshTokenRow {
     pub session_id: SessionId,
     /// The token it was made from.
     pub parent_id: Option<i64>,
-}
-
-/// A key that signs access tokens.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SigningKey {
-    /// Its id, the `kid` of the tokens.
-    pub kid: String,
-    /// 32 bytes.
-    pub secret: Vec<u8>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SigningKey({})", self.kid)
-    }
 }
 
 #[derive(FromRow)]
@@ -262,6 +245,17 @@ impl Conn {
         Ok(ended.into_iter().map(SessionId).collect())
     }
 
+    /// Ends all of a user's sessions; which they were.
+    pub async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionId>, StoreError> {
+        let ended = on!(self, |c| {
+            sqlx::query_scalar::<_, i64>("DELETE FROM sessions WHERE user_id = $1 RETURNING id")
+                .bind(user.0)
+                .fetch_all(c)
+                .await?
+        });
+        Ok(ended.into_iter().map(SessionId).collect())
+    }
+
     /// Ends up to `limit` sessions that expired before `now`; how many there were.
     pub async fn delete_expired_sessions(&mut self, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
         Ok(on!(self, |c| {
@@ -274,34 +268,5 @@ impl Conn {
             .await?
             .rows_affected()
         }))
-    }
-
-    /// The keys that verify access tokens; the newest that is not retired signs. Newest first.
-    pub async fn signing_keys(&mut self) -> Result<Vec<SigningKey>, StoreError> {
-        let rows = on!(self, |c| {
-            sqlx::query_as::<_, (String, Vec<u8>, i64)>(
-                "SELECT kid, secret, created_at FROM signing_keys ORDER BY retired_at IS NOT NULL, created_at DESC",
-            )
-            .fetch_all(c)
-            .await?
-        });
-        Ok(rows
-            .into_iter()
-            .map(|(kid, secret, created_at)| SigningKey { kid, secret, created_at: Timestamp(created_at) })
-            .collect())
-    }
-
-    /// Adds a signing key.
-    pub async fn insert_signing_key(&mut self, key: &SigningKey) -> Result<(), StoreError> {
-        on!(self, |c| {
-            sqlx::query("INSERT INTO signing_keys (kid, secret, created_at) VALUES ($1, $2, $3)")
-                .bind(&key.kid)
-                .bind(&key.secret)
-                .bind(key.created_at.0)
-                .execute(c)
-                .await?
-                .rows_affected()
-        });
-        Ok(())
     }
 }

@@ -31,10 +31,21 @@ pub struct NewUser {
 pub struct UserSecret {
     /// Whose.
     pub id: UserId,
-    /// A PHC string.
+    /// A PHC string, or a bcrypt hash of the system before.
     pub hashed_password: Option<String>,
     /// Whether the account may be used.
     pub is_active: bool,
+}
+
+/// Somebody who shares a channel with a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// Who.
+    pub user_id: UserId,
+    /// What they chose to show.
+    pub chosen: Status,
+    /// When a socket of theirs was last open.
+    pub last_seen: Option<Timestamp>,
 }
 
 macro_rules! select_users {
@@ -67,8 +78,6 @@ pub(crate) struct UserRow {
 impl TryFrom<UserRow> for User {
     type Error = StoreError;
     fn try_from(row: UserRow) -> Result<Self, StoreError> {
-        let status = Status::parse(&row.status)
-            .ok_or_else(|| StoreError::Corrupt(format!("status {:?}", row.status)))?;
         Ok(Self {
             id: UserId(row.id),
             username: row.username,
@@ -78,12 +87,16 @@ impl TryFrom<UserRow> for User {
             is_superuser: row.is_superuser,
             is_bot: row.is_bot,
             profile_picture: row.profile_picture,
-            status,
+            status: parse_status(&row.status)?,
             last_seen: row.last_seen.map(Timestamp),
             created_at: Timestamp(row.created_at),
             updated_at: Timestamp(row.updated_at),
         })
     }
+}
+
+fn parse_status(name: &str) -> Result<Status, StoreError> {
+    Status::parse(name).ok_or_else(|| StoreError::Corrupt(format!("status {name:?}")))
 }
 
 /// Names and addresses are unique without regard to case.
@@ -248,6 +261,64 @@ impl Conn {
         Ok(())
     }
 
+    /// Replaces the hash of a password by another of the same password, if it still is that hash; whether it was.
+    pub async fn rehash_password(&mut self, id: UserId, old: &str, new: &str) -> Result<bool, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query("UPDATE users SET hashed_password = $3 WHERE id = $1 AND hashed_password = $2")
+                .bind(id.0)
+                .bind(old)
+                .bind(new)
+                .execute(c)
+                .await?
+                .rows_affected()
+                == 1
+        }))
+    }
+
+    /// Some bcrypt hash, if there is still one.
+    pub async fn any_bcrypt_hash(&mut self) -> Result<Option<String>, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar(
+                "SELECT hashed_password FROM users WHERE substr(hashed_password, 1, 2) = '$2' LIMIT 1",
+            )
+            .fetch_optional(c)
+            .await?
+        }))
+    }
+
+    /// Replaces what only an administrator may: whether the account may be used, and whether it administers.
+    pub async fn set_standing(
+        &mut self,
+        id: UserId,
+        is_active: bool,
+        is_superuser: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE users SET is_active = $2, is_superuser = $3, updated_at = $4 WHERE id = $1")
+                .bind(id.0)
+                .bind(is_active)
+                .bind(is_superuser)
+                .bind(now.0)
+                .execute(c)
+                .await?
+                .rows_affected()
+        });
+        Ok(())
+    }
+
+    /// Whether somebody other than this user can log in and administer the deployment.
+    pub async fn has_other_superuser(&mut self, than: UserId) -> Result<bool, StoreError> {
+        Ok(on!(self, |c| {
+            sqlx::query_scalar::<_, bool>(
+                "SELECT EXISTS (SELECT 1 FROM users WHERE is_superuser AND is_active AND NOT is_bot AND id <> $1)",
+            )
+            .bind(than.0)
+            .fetch_one(c)
+            .await?
+        }))
+    }
+
     /// Replaces the object that holds the profile picture.
     pub async fn set_profile_picture(
         &mut self,
@@ -291,11 +362,54 @@ impl Conn {
     /// Active and inactive users whose username or full name contains `text` (all, if it is empty), by rising id, or by
     /// falling id before `page.before`.
     pub async fn users_matching(&mut self, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
-        let mut query = Query::new(select_users!("WHERE (u.username_key LIKE "));
-        let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
-        query.bind(pattern.clone()).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
-        query.bind(pattern).push(" ESCAPE '\\')");
+        self.matching(Query::new(select_users!("WHERE (")), text, page).await
+    }
+
+    /// The same, but an address that contains the text counts too.
+    pub async fn users_or_addresses_matching(
+        &mut self,
+        text: &str,
+        page: &Page,
+    ) -> Result<Vec<User>, StoreError> {
+        let mut query = Query::new(select_users!("WHERE (u.email_key LIKE "));
+        query.bind(pattern(text)).push(" ESCAPE '\\' OR ");
+        self.matching(query, text, page).await
+    }
+
+    async fn matching(&mut self, mut query: Query, text: &str, page: &Page) -> Result<Vec<User>, StoreError> {
+        query.push("u.username_key LIKE ").bind(pattern(text)).push(" ESCAPE '\\' OR u.full_name_key LIKE ");
+        query.bind(pattern(text)).push(" ESCAPE '\\')");
         page.push(&mut query, "u.id", false);
         self.all::<UserRow>(query).await?.into_iter().map(User::try_from).collect()
     }
+
+    /// The people who share a channel with a user, except by channels of more than 1,000 members; at most 10,000,
+    /// by rising id.
+    pub async fn acquaintances(&mut self, user: UserId) -> Result<Vec<Acquaintance>, StoreError> {
+        let mut query = Query::new(
+            "SELECT DISTINCT p.user_id, p.status, p.last_seen
+             FROM channel_members mine
+             JOIN channels c ON c.id = mine.channel_id AND c.deleted_at IS NULL
+             JOIN channel_members other ON other.channel_id = c.id AND other.user_id <> mine.user_id
+             JOIN presence p ON p.user_id = other.user_id
+             WHERE (SELECT count(*) FROM (SELECT 1 FROM channel_members n WHERE n.channel_id = c.id LIMIT 1001) few)
+                   <= 1000 AND mine.user_id = ",
+        );
+        query.bind(user.0).push(" ORDER BY p.user_id LIMIT 10000");
+        let rows = self.all::<(i64, String, Option<i64>)>(query).await?;
+        rows.into_iter()
+            .map(|(id, status, last_seen)| {
+                Ok(Acquaintance {
+                    user_id: UserId(id),
+                    chosen: parse_status(&status)?,
+                    last_seen: last_seen.map(Timestamp),
+                })
+            })
+            .collect()
+    }
+}
+
+/// What contains the text.
+fn pattern(text: &str) -> String {
+    format!("%{}%", escape_like(&text.to_lowercase()))
 }

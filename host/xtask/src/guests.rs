@@ -17,12 +17,13 @@ use crate::{
 };
 
 /// What the components are made from, relative to the checkout.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "wit",
     "plugins",
     "tests/guests",
     "Cargo.toml",
     "Cargo.lock",
+    "host/runtime/src/fragment.rs",
     "host/runtime/src/manifest.rs",
     "host/runtime/src/pack.rs",
     "host/xtask/src",

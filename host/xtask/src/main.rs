@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a tool for people at a terminal")]
 
 mod compiler;
+mod fuzzer;
 mod guests;
 mod postgres;
 mod process;
@@ -112,6 +113,7 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     step("building the server");
     run(cargo(tree).args(["build", "--package", "patchbay"]))?;
     let postgres = postgres::provide();
+    let fuzzer = fuzzer::provide(tree);
     step("running the tests");
     let mut runner = cargo(tree);
     if has_nextest(tree) {
@@ -125,6 +127,9 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     if rest.is_empty() {
         step("running the examples in the documentation");
         run(cargo(tree).args(["test", "--workspace", "--doc", "--quiet"]))?;
+    }
+    if !fuzzer {
+        step("SKIPPED: schemathesis could not be installed, so no fuzzer has tried the API");
     }
     if !postgres {
         step("SKIPPED: PostgreSQL is not installed, so nothing was tested on it");

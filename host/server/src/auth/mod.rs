@@ -3,6 +3,7 @@
 //! Owns: cryptography and its parameters. Must not: read or write the database, or decide who may do what.
 
 pub mod passwords;
+pub mod seal;
 pub mod tokens;
 
 use base64::Engine as _;

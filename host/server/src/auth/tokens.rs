@@ -5,11 +5,25 @@ use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use patchbay_core::{SessionId, Timestamp, UserId};
-use patchbay_store::SigningKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 const ISSUER: &str = "patchbay";
+
+/// A key that signs access tokens.
+#[derive(Clone)]
+pub struct SigningKey {
+    /// Its id, the `kid` of the tokens.
+    pub kid: String,
+    /// 32 bytes.
+    pub secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({})", self.kid)
+    }
+}
 
 /// What an access token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,17 +122,17 @@ impl AccessTokens {
 ///
 /// # Errors
 /// If the operating system has no randomness to give.
-pub fn new_signing_key(now: Timestamp) -> Result<SigningKey, getrandom::Error> {
+pub fn new_signing_key() -> Result<SigningKey, getrandom::Error> {
     let mut secret = vec![0; 32];
     getrandom::fill(&mut secret)?;
-    Ok(SigningKey { kid: super::random_text(9)?, secret, created_at: now })
+    Ok(SigningKey { kid: super::random_text(9)?, secret })
 }
 
-/// A new refresh token and its hash.
+/// A new opaque token and its hash.
 ///
 /// # Errors
 /// If the operating system has no randomness to give.
-pub fn new_refresh_token() -> Result<(String, Vec<u8>), getrandom::Error> {
+pub fn new_token() -> Result<(String, Vec<u8>), getrandom::Error> {
     let token = super::random_text(32)?;
     let hash = hash_token(&token);
     Ok((token, hash))
@@ -139,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_token_proves_what_was_put_in_until_it_expires() {
-        let key = new_signing_key(Timestamp::now()).unwrap();
+        let key = new_signing_key().unwrap();
         let tokens = AccessTokens::new(&[key], Duration::from_secs(60)).unwrap();
         let token = tokens.issue(proof(), Timestamp::now()).unwrap();
         assert_eq!(tokens.verify(&token), Some(proof()));
@@ -150,8 +164,8 @@ mod tests {
     #[test]
     fn altered_and_foreign_tokens_prove_nothing() {
         let now = Timestamp::now();
-        let ours = AccessTokens::new(&[new_signing_key(now).unwrap()], Duration::from_secs(60)).unwrap();
-        let theirs = AccessTokens::new(&[new_signing_key(now).unwrap()], Duration::from_secs(60)).unwrap();
+        let ours = AccessTokens::new(&[new_signing_key().unwrap()], Duration::from_secs(60)).unwrap();
+        let theirs = AccessTokens::new(&[new_signing_key().unwrap()], Duration::from_secs(60)).unwrap();
         let token = ours.issue(proof(), now).unwrap();
         assert_eq!(theirs.verify(&token), None);
         let (head, tail) = token.rsplit_once('.').unwrap();
@@ -163,7 +177,7 @@ mod tests {
     #[test]
     fn a_retired_key_still_verifies() {
         let now = Timestamp::now();
-        let (old, new) = (new_signing_key(now).unwrap(), new_signing_key(now).unwrap());
+        let (old, new) = (new_signing_key().unwrap(), new_signing_key().unwrap());
         let before = AccessTokens::new(std::slice::from_ref(&old), Duration::from_secs(60)).unwrap();
         let token = before.issue(proof(), now).unwrap();
         let after = AccessTokens::new(&[new, old], Duration::from_secs(60)).unwrap();

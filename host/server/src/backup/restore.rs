@@ -39,9 +39,8 @@ pub fn restore(
     let mut file = File::open(source).map_err(|error| BackupError::File(source.to_owned(), error))?;
     let (manifest, end) = check(&mut file)?;
     let restore = runtime.block_on(Restore::begin(location, manifest.schema))?;
-    let mut known: Vec<_> = restore.tables.iter().map(TableEntry::from).collect();
+    let mut known: Vec<_> = restore.tables.iter().map(|table| sorted(&table.into())).collect();
     let mut given: Vec<_> = manifest.tables.iter().map(sorted).collect();
-    known = known.iter().map(sorted).collect();
     known.sort();
     given.sort();
     if known != given {

@@ -3,7 +3,11 @@
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
 mod data;
+mod keys;
+mod operator;
+mod secret;
 mod seed;
+mod user;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -13,6 +17,9 @@ use crate::{
     app,
     config::{self, Config, Flags, LogFormat},
 };
+use keys::KeysCommand;
+use operator::Operator;
+use user::UserCommand;
 
 /// A team-chat backend that is extended by WebAssembly components.
 #[derive(Parser)]
@@ -61,6 +68,12 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Work with accounts, whether the server runs or not.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Replace the keys that sign and seal, whether the server runs or not.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -150,6 +163,16 @@ pub fn run() -> ExitCode {
             start_log(&config.log);
             block_on(seed::seed(config, seed))
         }),
+        Command::User(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
+            command.run(way, secret).await
+        }),
+        Command::Keys(KeysCommand::Reset(settings)) => with_config(&settings, |config, _| {
+            start_log(&quiet(config.log.clone()));
+            block_on(reset_keys(config))
+        }),
+        Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
+            command.run(way, secret).await
+        }),
         Command::Plugin(PluginCommand::Pack { input, manifest, out }) => {
             match pack(&input, &manifest, &out) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -184,6 +207,38 @@ fn with_config(
     }
 }
 
+/// Runs a command that a server that runs carries out, and this process otherwise.
+fn as_operator(
+    settings: &Settings,
+    secret: Result<Option<String>, String>,
+    command: impl AsyncFnOnce(&Operator, Option<String>) -> Result<(), app::StartError>,
+) -> ExitCode {
+    let secret = match secret {
+        Ok(secret) => secret,
+        Err(error) => return fail(&error),
+    };
+    with_config(settings, |config, _| {
+        start_log(&quiet(config.log.clone()));
+        block_on(async {
+            let way = Operator::find(config).await?;
+            let done = command(&way, secret).await;
+            way.close().await;
+            done
+        })
+    })
+}
+
+/// A command's output is for people; the log is for what went wrong.
+fn quiet(log: config::Log) -> config::Log {
+    config::Log { filter: "warn".into(), ..log }
+}
+
+async fn reset_keys(config: Config) -> Result<(), app::StartError> {
+    let gone = app::reset_keys(&config).await?;
+    say(&format!("{gone} sealed secrets were dropped; new ones are made at the next start"));
+    Ok(())
+}
+
 fn block_on(future: impl Future<Output = Result<(), app::StartError>>) -> Result<(), app::StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -212,7 +267,9 @@ fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String
     let wasm = std::fs::read(input).map_err(|error| format!("{}: {error}", input.display()))?;
     let toml =
         std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let packed = patchbay_runtime::pack(&wasm, &toml).map_err(|error| error.to_string())?;
+    let packed =
+        patchbay_runtime::pack(&wasm, &toml, |file| std::fs::read_to_string(manifest.with_file_name(file)))
+            .map_err(|error| error.to_string())?;
     std::fs::write(out, packed).map_err(|error| format!("{}: {error}", out.display()))
 }
 

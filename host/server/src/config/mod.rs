@@ -11,6 +11,7 @@ mod journal;
 mod limits;
 mod log;
 mod plugins;
+mod presence;
 mod reserved;
 mod server;
 mod source;
@@ -24,6 +25,7 @@ pub use journal::Journal;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use plugins::{Declared, Plugins};
+pub use presence::Presence;
 pub use server::Server;
 pub use source::{Fault, Flags, Values};
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub auth: Auth,
     /// `journal.*`
     pub journal: Journal,
+    /// `presence.*`
+    pub presence: Presence,
     /// `limits.*`
     pub limits: Limits,
     /// `log.*`
@@ -62,6 +66,7 @@ pub fn settings() -> Vec<Setting> {
         Files::SETTINGS,
         Auth::SETTINGS,
         Journal::SETTINGS,
+        Presence::SETTINGS,
         Limits::SETTINGS,
         Log::SETTINGS,
         Cors::SETTINGS,
@@ -84,12 +89,17 @@ impl Config {
             files: Files::from_values(&values, &mut faults),
             auth: Auth::from_values(&values, &mut faults),
             journal: Journal::from_values(&values, &mut faults),
+            presence: Presence::from_values(&values, &mut faults),
             limits: Limits::from_values(&values, &mut faults),
             log: Log::from_values(&values, &mut faults),
             cors: Cors::from_values(&values, &mut faults),
             plugins: Plugins::from_values(&values, &mut faults),
             without_effect: values.set_among(reserved::SETTINGS),
         };
+        if config.auth.master_key.0.is_some() && config.auth.master_key_file.is_some() {
+            faults
+                .push(Fault::clash("auth.master_key and auth.master_key_file: only one of them can be set"));
+        }
         if faults.is_empty() { Ok((config, values)) } else { Err(faults) }
     }
 }

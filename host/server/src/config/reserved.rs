@@ -10,7 +10,6 @@ const fn reserved(name: &'static str, default: &'static str, meaning: &'static s
 pub(super) const SETTINGS: &[Setting] = &[
     reserved("server.public_url", "", " The URL by which clients reach the server."),
     reserved("server.trusted_proxies", "", " Proxies whose X-Forwarded-For is believed."),
-    reserved("presence.grace", "30s", " How long a user without a socket still counts as online."),
     reserved("voice.udp_port", "7882", " The UDP port of voice."),
     reserved("voice.public_ip", "", " The address that voice announces."),
     reserved("voice.turn", "", " TURN servers."),

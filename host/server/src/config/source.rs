@@ -56,6 +56,13 @@ pub struct Fault {
     message: String,
 }
 
+impl Fault {
+    /// Settings that don't go together.
+    pub(super) fn clash(message: &str) -> Self {
+        Self { origin: None, message: message.to_owned() }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {

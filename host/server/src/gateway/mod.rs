@@ -1,12 +1,14 @@
 //! The gateway: sockets that hear of what they may see, in order, without a gap.
 //!
-//! `session` is one connection as a pure state machine; `socket` drives it; `hub` reads the journal and routes
-//! each event to the connections that may see it.
+//! `session` is one connection as a pure state machine; `socket` drives it; `hub` is the task that reads the journal,
+//! `router` its table of who hears what; `presence` says who is here.
 //!
 //! Owns: delivery. Must not: write anything or decide who may do what; requests go to `ops` like REST's.
 
 mod hub;
 mod online;
+mod presence;
+mod router;
 mod session;
 mod socket;
 
@@ -18,14 +20,17 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    http::{Failure, bearer},
+    http::{Document, Failure, Operation, bearer},
 };
 
 pub use hub::Hub;
 pub use online::Online;
+
+use session::Door;
 
 /// Largest frame from a client, in bytes.
 const MAX_FRAME: usize = 64 * 1024;
@@ -34,16 +39,29 @@ const READ_BUFFER: usize = 4 * 1024;
 /// What may wait unsent inside a socket before writing fails: a few of the largest messages.
 const MAX_WRITE_BUFFER: usize = 1024 * 1024;
 
-/// `/ws/chat`. A bearer token on the upgrade authenticates at once; without one the first frame has to.
-pub async fn chat(
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+/// `/ws/chat`.
+pub async fn chat(state: State<App>, headers: HeaderMap, upgrade: Upgrade) -> Result<Response, Failure> {
+    open(Door::Chat, state, &headers, upgrade).await
+}
+
+/// `/ws/presence`.
+pub async fn presence(state: State<App>, headers: HeaderMap, upgrade: Upgrade) -> Result<Response, Failure> {
+    open(Door::Presence, state, &headers, upgrade).await
+}
+
+/// A bearer token on the upgrade authenticates at once; without one the first frame has to.
+async fn open(
+    door: Door,
     State(app): State<App>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    headers: &HeaderMap,
+    upgrade: Upgrade,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|rejection| {
         Failure::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", rejection.body_text())
     })?;
-    let caller = match bearer(&headers) {
+    let caller = match bearer(headers) {
         Some(token) => Some(app.ops.authenticate(token).await?),
         None => None,
     };
@@ -56,6 +74,24 @@ pub async fn chat(
         .on_upgrade(move |socket| {
             let sockets = app.sockets.clone();
             // Counted, so that a stop can wait for the farewells.
-            sockets.track_future(socket::drive(app, socket, caller))
+            sockets.track_future(socket::drive(door, app, socket, caller))
         }))
+}
+
+/// The endpoints in the document; their frames are described by `http::openapi`.
+pub fn describe(doc: &mut Document) {
+    doc.tag("Gateway", "WebSockets: see *Sockets* above for their frames.");
+    let socket = |operation: Operation<'_>, summary| {
+        operation
+            .says(
+                summary,
+                "A WebSocket handshake. With a bearer token the connection is authenticated at once; without one, \
+                 the first frame has to be `authenticate`.",
+            )
+            .answers_with(101, "The connection is a WebSocket.", Value::Null, json!({}))
+            .refuses(401, &["unauthenticated"])
+            .refuses(426, &["upgrade_required"]);
+    };
+    socket(doc.get("/ws/chat", chat), "Open a socket for messages and events");
+    socket(doc.get("/ws/presence", presence), "Open a socket that tells who is here");
 }

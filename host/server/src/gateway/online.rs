@@ -1,40 +1,27 @@
-//! Who has a socket open.
+//! Who is here, for those who answer requests: the gateway's hub writes it, everybody reads it.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use patchbay_core::UserId;
 
-/// How many sockets each user has open. Cheap to clone.
+/// The users who are here: with a socket open, or gone for less than the grace period. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Online(Arc<RwLock<HashMap<UserId, usize>>>);
+pub struct Online(Arc<RwLock<HashSet<UserId>>>);
 
 impl Online {
-    /// Whether the user has a socket open.
+    /// Whether the user is here.
     pub fn contains(&self, user: UserId) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(&user)
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&user)
     }
 
-    /// Counts a socket; whether it is the user's first.
-    pub(super) fn add(&self, user: UserId) -> bool {
-        let mut sockets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let count = sockets.entry(user).or_insert(0);
-        *count += 1;
-        *count == 1
+    pub(super) fn insert(&self, user: UserId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(user);
     }
 
-    /// Takes a socket out of the count; whether it was the user's last.
-    pub(super) fn remove(&self, user: UserId) -> bool {
-        let mut sockets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match sockets.get_mut(&user) {
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                false
-            }
-            Some(_) => sockets.remove(&user).is_some(),
-            None => false,
-        }
+    pub(super) fn remove(&self, user: UserId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
     }
 }

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use patchbay_protocol::{Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, Subscribe, Typing};
+use patchbay_protocol::{
+    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, SetStatus, Subscribe, Typing,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -23,6 +25,15 @@ const BURST: f64 = 120.0;
 const PER_SECOND: f64 = 20.0;
 /// Longest id of a frame.
 const MAX_ID_BYTES: usize = 128;
+
+/// Which socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `/ws/chat`: events.
+    Chat,
+    /// `/ws/presence`: who is here.
+    Presence,
+}
 
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +84,8 @@ pub enum Request {
     Read(ReadFrame),
     /// Follow public channels.
     Subscribe(Subscribe),
+    /// Choose what others are to see.
+    SetStatus(SetStatus),
 }
 
 /// What the driver is to do.
@@ -101,6 +114,7 @@ enum Phase {
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
+    door: Door,
     phase: Phase,
     /// When the connection ends unless something comes.
     patience: Instant,
@@ -114,8 +128,9 @@ pub struct Session {
 
 impl Session {
     /// A connection that has just been made.
-    pub fn new(now: Instant, limits_rates: bool) -> Self {
+    pub fn new(door: Door, now: Instant, limits_rates: bool) -> Self {
         Self {
+            door,
             phase: Phase::Connecting,
             patience: now + AUTHENTICATION,
             registered: 0,
@@ -127,8 +142,17 @@ impl Session {
     /// The connection is somebody's, and live events begin after `registered`.
     pub fn authenticated(&mut self, now: Instant, registered: i64) {
         self.registered = registered;
-        self.phase = Phase::Holding(now + HOLD);
+        self.phase = match self.door {
+            Door::Chat => Phase::Holding(now + HOLD),
+            // Nothing here can be resumed.
+            Door::Presence => Phase::Live,
+        };
         self.patience = now + SILENCE;
+    }
+
+    /// Which socket it is.
+    pub fn door(&self) -> Door {
+        self.door
     }
 
     /// Whether somebody is behind the connection.
@@ -190,7 +214,7 @@ impl Session {
                 _ => Action::Close(Close::Authentication),
             };
         }
-        let request = match request(&frame) {
+        let request = match request(self.door, &frame) {
             Ok(request) => request,
             Err((code, detail)) => return Action::Reject(frame.id, code, detail),
         };
@@ -259,136 +283,20 @@ fn data<T: DeserializeOwned>(frame: &ClientFrame) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-fn request(frame: &ClientFrame) -> Result<Request, (&'static str, String)> {
+fn request(door: Door, frame: &ClientFrame) -> Result<Request, (&'static str, String)> {
     let invalid = |detail| ("validation_failed", detail);
-    Ok(match frame.kind.as_str() {
-        "heartbeat" => Request::Heartbeat,
-        "resume" => Request::Resume(data(frame).map_err(invalid)?),
-        "message.send" => Request::Send(data(frame).map_err(invalid)?),
-        "typing" => Request::Typing(data(frame).map_err(invalid)?),
-        "read" => Request::Read(data(frame).map_err(invalid)?),
-        "subscribe" => Request::Subscribe(data(frame).map_err(invalid)?),
-        "authenticate" => return Err(("conflict", "this connection is authenticated".into())),
-        other => return Err(("unknown_type", format!("there is no frame type {other:?}"))),
+    Ok(match (door, frame.kind.as_str()) {
+        (_, "heartbeat") => Request::Heartbeat,
+        (Door::Chat, "resume") => Request::Resume(data(frame).map_err(invalid)?),
+        (Door::Chat, "message.send") => Request::Send(data(frame).map_err(invalid)?),
+        (Door::Chat, "typing") => Request::Typing(data(frame).map_err(invalid)?),
+        (Door::Chat, "read") => Request::Read(data(frame).map_err(invalid)?),
+        (Door::Chat, "subscribe") => Request::Subscribe(data(frame).map_err(invalid)?),
+        (Door::Presence, "presence.set") => Request::SetStatus(data(frame).map_err(invalid)?),
+        (_, "authenticate") => return Err(("conflict", "this connection is authenticated".into())),
+        (_, other) => return Err(("unknown_type", format!("there is no frame type {other:?} here"))),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(start: Instant, ms: u64) -> Instant {
-        start + Duration::from_millis(ms)
-    }
-
-    fn open(start: Instant) -> Session {
-        let mut session = Session::new(start, true);
-        let action = session.frame(start, r#"{"type":"authenticate","data":{"token":"t"}}"#);
-        assert!(matches!(action, Action::Authenticate(token, None) if token == "t"));
-        session.authenticated(start, 100);
-        session
-    }
-
-    #[test]
-    fn who_does_not_authenticate_is_closed() {
-        let start = Instant::now();
-        let mut session = Session::new(start, true);
-        assert_eq!(session.tick(at(start, 9_999)), None);
-        assert_eq!(session.tick(at(start, 10_000)), Some(Close::Authentication));
-        let action = session.frame(start, r#"{"type":"heartbeat"}"#);
-        assert!(matches!(action, Action::Close(Close::Authentication)));
-    }
-
-    #[test]
-    fn silence_ends_a_connection_and_any_frame_keeps_it() {
-        let start = Instant::now();
-        let mut session = open(start);
-        assert_eq!(session.tick(at(start, 74_999)), None);
-        session.frame(at(start, 74_999), r#"{"type":"heartbeat"}"#);
-        assert_eq!(session.tick(at(start, 149_998)), None);
-        assert_eq!(session.tick(at(start, 149_999)), Some(Close::HeartbeatMissed));
-    }
-
-    #[test]
-    fn live_events_wait_a_moment_for_a_resume() {
-        let start = Instant::now();
-        let mut session = open(start);
-        assert!(!session.is_live());
-        assert_eq!(session.deadline(), at(start, 400));
-        session.tick(at(start, 400));
-        assert!(session.is_live());
-
-        let mut session = open(start);
-        session.frame(start, r#"{"type":"heartbeat"}"#);
-        assert!(!session.is_live(), "a heartbeat says nothing about resuming");
-        session.frame(start, r#"{"type":"typing","data":{"channel_id":1}}"#);
-        assert!(session.is_live());
-    }
-
-    #[test]
-    fn a_resume_covers_all_that_was_missed_or_nothing() {
-        let start = Instant::now();
-        assert_eq!(open(start).resume(90, 50, 100), Some((90, 100)));
-        assert_eq!(open(start).resume(100, 50, 0), Some((100, 100)));
-        assert_eq!(open(start).resume(50, 50, 100), Some((50, 100)), "the floor itself has been seen");
-        assert_eq!(open(start).resume(49, 50, 100), None, "pruned");
-        assert_eq!(open(start).resume(101, 50, 100), None, "has not happened");
-        let mut late = open(start);
-        assert!(late.send(101));
-        assert_eq!(late.resume(90, 50, 100), None, "would repeat or go back");
-        assert!(!late.send(101));
-        assert!(late.send(102));
-        let mut follower = open(start);
-        assert_eq!(follower.resume(90, 50, 120), Some((90, 120)), "up to where it began to follow");
-        follower.resumed(start, 120);
-        assert!(!follower.send(110), "that was part of the replay");
-        assert!(follower.send(121));
-    }
-
-    #[test]
-    fn floods_are_cut_off() {
-        let start = Instant::now();
-        let mut session = open(start);
-        let flood = |session: &mut Session, now, count| {
-            (0..count)
-                .filter(|_| {
-                    matches!(session.frame(now, r#"{"type":"heartbeat"}"#), Action::Close(Close::TooMany))
-                })
-                .count()
-        };
-        assert_eq!(flood(&mut session, start, 119), 0);
-        assert_eq!(flood(&mut session, start, 1), 1);
-        let mut patient = open(start);
-        for second in 0..30 {
-            assert_eq!(flood(&mut patient, at(start, second * 1_000), 20), 0);
-        }
-        let mut unlimited = Session::new(start, false);
-        unlimited.authenticated(start, 0);
-        assert_eq!(flood(&mut unlimited, start, 1_000), 0);
-    }
-
-    #[test]
-    fn bad_frames() {
-        let start = Instant::now();
-        for text in [
-            "",
-            "x",
-            "[]",
-            r#"["heartbeat",1,null]"#,
-            r#"{"data":{}}"#,
-            r#"{"type":"heartbeat","id":{}}"#,
-            r#"{"type":1}"#,
-        ] {
-            assert!(matches!(open(start).frame(start, text), Action::Close(Close::BadFrame)), "{text}");
-        }
-        for (text, expected) in [
-            (r#"{"type":"nonsense"}"#, "unknown_type"),
-            (r#"{"type":"typing"}"#, "validation_failed"),
-            (r#"{"type":"typing","data":[1]}"#, "validation_failed"),
-            (r#"{"type":"typing","data":{"channel_id":1,"x":2}}"#, "validation_failed"),
-        ] {
-            let action = open(start).frame(start, text);
-            assert!(matches!(action, Action::Reject(_, code, _) if code == expected), "{text}");
-        }
-    }
-}
+mod tests;

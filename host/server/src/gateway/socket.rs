@@ -1,18 +1,26 @@
 //! Drives one connection: moves frames between the socket, the session and the operations.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
-use patchbay_core::{ChannelId, FileId, MessageId, Seq, Timestamp};
-use patchbay_protocol::{self as protocol, Resume, event_frame, frame, reply};
+use patchbay_core::{
+    ChannelId, FileId, MAX_FOLLOWED, MessageId, Seq, Status, Timestamp, UserId, VisiblePresence,
+};
+use patchbay_protocol::{
+    self as protocol, Empty, Hello, Place, PresenceOf, PresenceSnapshot, Refusal, Resume, event_frame, frame,
+    reply,
+};
 use patchbay_store::Viewer;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     hub::{Delivery, Registered},
-    session::{Action, Close, HEARTBEAT, Request, Session},
+    session::{Action, Close, Door, HEARTBEAT, Request, Session},
 };
 use crate::{
     app::App,
@@ -56,8 +64,8 @@ struct Member {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn drive(app: App, socket: WebSocket, caller: Option<Caller>) {
-    let session = Session::new(Instant::now(), app.config.limits.limits_rates());
+pub(super) async fn drive(door: Door, app: App, socket: WebSocket, caller: Option<Caller>) {
+    let session = Session::new(door, Instant::now(), app.config.limits.limits_rates());
     let mut driver = Driver { app, socket, session, member: None };
     let end = driver.serve(caller).await;
     if let Some(member) = driver.member.take() {
@@ -139,25 +147,47 @@ impl Driver {
 
     /// Somebody is behind the connection: registers it and says hello.
     async fn enter(&mut self, caller: Caller) -> Result<(), End> {
-        #[derive(Serialize)]
-        struct Hello {
-            heartbeat_ms: u128,
-            seq: i64,
-            user: protocol::User,
-        }
         let going_away = |_| End::Close(Close::GoingAway);
-        let user = self.app.ops.user(&caller.actor, caller.user_id).await.map_err(going_away)?;
-        let hub = self.app.hub.register(caller.user_id, caller.session_id).await.map_err(going_away)?;
-        let hello = Hello {
-            heartbeat_ms: HEARTBEAT.as_millis(),
-            seq: hub.seq,
-            user: protocol::User::seen(&user, user.status, true),
-        };
-        self.session.authenticated(Instant::now(), hub.seq);
+        let door = self.session.door();
+        let registered = self.app.hub.register(door, caller.user_id, caller.session_id).await;
+        let mut hub = registered.map_err(|error| match error {
+            ops::Error::Conflict(..) => End::Close(Close::TooMany),
+            _ => End::Close(Close::GoingAway),
+        })?;
+        let here = std::mem::take(&mut hub.here);
+        let (actor, user_id, seq) = (caller.actor.clone(), caller.user_id, hub.seq);
+        self.session.authenticated(Instant::now(), seq);
         self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
-        // The session may have ended between the check of the token and the registration.
+        // The session may have ended between the check of the token and the registration, and its authority may
+        // have changed.
         self.check_expiry().await?;
-        self.text(frame("hello", hello)).await
+        let user = self.app.ops.user(&actor, user_id).await.map_err(going_away)?;
+        if user.is_superuser != actor.is_superuser() {
+            return Err(End::Close(Close::GoingAway));
+        }
+        let hello = Hello { heartbeat_ms: HEARTBEAT.as_secs() * 1000, seq, user: protocol::User::own(&user) };
+        self.text(frame("hello", hello)).await?;
+        match door {
+            Door::Chat => Ok(()),
+            Door::Presence => self.show_who_is_here(here.into_iter().collect()).await,
+        }
+    }
+
+    /// The people that the user shares a channel with. Changes since they were registered as here follow.
+    async fn show_who_is_here(&mut self, mut here: BTreeMap<UserId, Status>) -> Result<(), End> {
+        let Some(member) = &self.member else { return Err(End::Close(Close::Authentication)) };
+        let known = self.app.ops.acquaintances(&member.caller.actor).await;
+        let mut all: BTreeMap<UserId, VisiblePresence> = BTreeMap::new();
+        for one in known.map_err(|_| End::Close(Close::GoingAway))? {
+            let shown = here.remove(&one.user_id);
+            let chosen = shown.unwrap_or(one.chosen);
+            let seen = VisiblePresence::of(one.user_id, chosen, one.last_seen, shown.is_some());
+            all.insert(one.user_id, seen);
+        }
+        // By channels with many members, of whom only those who are here are named.
+        all.extend(here.into_iter().map(|(id, status)| (id, VisiblePresence::of(id, status, None, true))));
+        let items = all.values().map(PresenceOf::from).collect();
+        self.text(frame("presence.snapshot", PresenceSnapshot { items })).await
     }
 
     /// Ends the connection if its session has ended; notes when to ask again otherwise.
@@ -203,6 +233,9 @@ impl Driver {
                 let (channel, message) = (ChannelId(read.channel_id), MessageId(read.message_id));
                 ops.mark_read(&actor, channel, message).await.map(|()| json(&Empty {}))
             }
+            Request::SetStatus(chosen) => {
+                ops.set_status(&actor, chosen.status.into()).await.map(|()| json(&chosen))
+            }
             Request::Subscribe(subscribe) => {
                 self.follow(subscribe.channel_ids, false).await.map(|seq| json(&Place { seq }))
             }
@@ -220,7 +253,7 @@ impl Driver {
         let asked = self.app.ops.followable(&member.caller.actor, asked, lenient).await?;
         let mut follows = member.follows.clone();
         follows.extend(asked.iter().filter(|channel| !member.follows.contains(channel)));
-        if follows.len() > ops::MAX_FOLLOWED {
+        if follows.len() > MAX_FOLLOWED {
             return Err(ops::too_many_followed());
         }
         let seq = self.app.hub.follow(member.hub.id, asked).await?;
@@ -288,11 +321,6 @@ impl Driver {
     }
 
     async fn error(&mut self, id: Option<&Value>, code: &str, detail: &str) -> Result<(), End> {
-        #[derive(Serialize)]
-        struct Refusal<'a> {
-            code: &'a str,
-            detail: &'a str,
-        }
         self.text(reply("error", id, Refusal { code, detail })).await
     }
 
@@ -309,15 +337,6 @@ impl Driver {
     async fn flush(&mut self) -> Result<(), End> {
         Ok(tokio::time::timeout(WRITE, self.socket.flush()).await.map_err(|_| End::Gone)??)
     }
-}
-
-#[derive(Serialize)]
-struct Empty {}
-
-/// A place in the journal.
-#[derive(Serialize)]
-struct Place {
-    seq: i64,
 }
 
 fn json(value: &impl Serialize) -> Value {

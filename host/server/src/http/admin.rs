@@ -1,9 +1,6 @@
 //! `/api/admin/…`
 
-use axum::{
-    extract::{Request, State},
-    response::IntoResponse,
-};
+use axum::extract::{Request, State};
 use http::StatusCode;
 use patchbay_core::Timestamp;
 use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
@@ -11,9 +8,11 @@ use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
 use super::{
     Failure,
     extract::{As, Id, Json, body, media_type},
+    openapi::{Document, OF_COMPONENTS},
 };
 use crate::{
     app::App,
+    ops::Admin,
     ops::plugins::{Installed, PluginChanges, State as PluginState},
 };
 
@@ -69,10 +68,10 @@ pub(super) async fn plugin(
 
 pub(super) async fn put_plugin(
     State(app): State<App>,
-    As(actor): As,
+    by: Admin,
     Id(name): Id<String>,
     request: Request,
-) -> Answer<impl IntoResponse> {
+) -> Answer<(StatusCode, axum::Json<Plugin>)> {
     let is_wasm = media_type(request.headers()).is_some_and(|kind| kind == "application/wasm");
     if !is_wasm {
         return Err(Failure::new(
@@ -82,21 +81,52 @@ pub(super) async fn put_plugin(
         ));
     }
     // Before the upload is read: only who may install can make the host take in this much.
-    if !actor.is_superuser() {
+    if !by.actor.is_superuser() {
         return Err(crate::ops::Error::Forbidden("only superusers may do this".into()).into());
     }
     let bytes = body(request, &app).await?;
-    let (installed, is_new) = app.plugins.put(&actor, &name, bytes).await?;
+    let (installed, is_new) = app.plugins.put(&by, &name, bytes).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(shown(installed))))
 }
 
 pub(super) async fn update_plugin(
     State(app): State<App>,
-    As(actor): As,
+    by: Admin,
     Id(name): Id<String>,
     Json(body): Json<UpdatePlugin>,
 ) -> Answer<axum::Json<Plugin>> {
     let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes };
-    Ok(axum::Json(shown(app.plugins.update(&actor, &name, changes).await?)))
+    Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Administration", "For superusers.");
+    doc.get("/api/admin/plugins", plugins).says("List plugins", "By name.").refuses(403, &["forbidden"]);
+    doc.get("/api/admin/plugins/{name}", plugin)
+        .says("Get a plugin", "")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["plugin_not_found"]);
+    doc.put("/api/admin/plugins/{name}", put_plugin)
+        .says(
+            "Install or replace a plugin",
+            "A component from `patchbay plugin pack`. If anything is wrong with it, the version before serves on. A \
+             new plugin that wants what it wasn't granted is kept and waits.",
+        )
+        .takes("application/wasm", &serde_json::json!({ "type": "string", "format": "binary" }))
+        .answers(201, "The new plugin.")
+        .answers(200, "The plugin in its new version.")
+        .refuses(400, &["incomplete_body"])
+        .refuses(403, &["forbidden"])
+        .refuses(409, &["managed_by_settings"])
+        .refuses(413, &["too_large"])
+        .refuses(415, &["unsupported_media_type"])
+        .refuses(422, OF_COMPONENTS);
+    doc.patch("/api/admin/plugins/{name}", update_plugin)
+        .says("Grant, revoke, enable or disable", "")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["plugin_not_found"])
+        .refuses(409, &["managed_by_settings"])
+        .refuses(422, OF_COMPONENTS);
 }

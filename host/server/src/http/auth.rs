@@ -1,9 +1,6 @@
 //! `/api/auth/…`
 
-use axum::{
-    extract::{Request, State},
-    response::IntoResponse,
-};
+use axum::extract::{Request, State};
 use http::StatusCode;
 use patchbay_core::SessionId;
 use patchbay_protocol::{List, Login, Refresh, Register, Session, Tokens, User};
@@ -11,6 +8,7 @@ use patchbay_protocol::{List, Login, Refresh, Register, Session, Tokens, User};
 use super::{
     Failure,
     extract::{self, From, Id, Json},
+    openapi::Document,
 };
 use crate::{
     app::App,
@@ -23,16 +21,17 @@ pub(super) async fn register(
     State(app): State<App>,
     From(address): From,
     Json(body): Json<Register>,
-) -> Answer<impl IntoResponse> {
+) -> Answer<(StatusCode, axum::Json<User>)> {
     let new = Registration {
         username: body.username,
         email: body.email,
         password: body.password,
         full_name: body.full_name,
         bootstrap_token: body.bootstrap_token,
+        invite_token: body.invite_token,
     };
     let user = app.ops.register(new, address).await?;
-    Ok((StatusCode::CREATED, axum::Json(User::seen(&user, user.status, true))))
+    Ok((StatusCode::CREATED, axum::Json(User::own(&user))))
 }
 
 pub(super) async fn login(
@@ -111,6 +110,68 @@ fn tokens(logged_in: LoggedIn) -> Tokens {
         refresh_token: logged_in.refresh_token,
         token_type: "bearer",
         expires_in: logged_in.expires_in.as_secs(),
-        user: User::seen(&logged_in.user, logged_in.user.status, true),
+        user: User::own(&logged_in.user),
     }
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Authentication", "Accounts, logins and the sessions that they begin.");
+    doc.post("/api/auth/register", register)
+        .says(
+            "Make an account",
+            "The first account becomes superuser when it is made from the server's own machine or with the \
+             `bootstrap_token` that the server prints until there is one. Whether others may register is the operator's \
+             choice: everyone, nobody, or who gives an `invite_token`.",
+        )
+        .answers(201, "The account.")
+        .refuses(
+            403,
+            &[
+                "forbidden",
+                "invite_required",
+                "invite_invalid",
+                "invite_expired",
+                "invite_used",
+                "invite_for_another",
+            ],
+        )
+        .refuses(409, &["username_taken", "email_taken"]);
+    doc.post("/api/auth/login", login)
+        .says("Log in", "Begins a session. `username` may be the e-mail address.")
+        .takes_json::<Login>("application/json")
+        .takes(
+            "application/x-www-form-urlencoded",
+            &serde_json::json!({
+                "type": "object",
+                "properties": {
+                    "username": { "type": "string" },
+                    "password": { "type": "string", "format": "password" },
+                    "grant_type": { "type": "string" },
+                    "scope": { "type": "string" },
+                    "client_id": { "type": "string" },
+                    "client_secret": { "type": "string" },
+                },
+                "required": ["username", "password"],
+                "additionalProperties": false,
+            }),
+        )
+        .refuses(400, &["malformed_json", "incomplete_body"])
+        .refuses(401, &["invalid_credentials"])
+        .refuses(413, &["too_large"])
+        .refuses(415, &["unsupported_media_type"])
+        .refuses(422, &["validation_failed"]);
+    doc.post("/api/auth/refresh", refresh)
+        .says(
+            "Trade a refresh token for a new pair",
+            "The old token stays good until the new pair is first used, so a lost answer harms nobody. Used \
+             after that, it ends the session.",
+        )
+        .refuses(401, &["unauthenticated", "refresh_token_reused"]);
+    doc.post("/api/auth/logout", logout)
+        .says("Log out", "Ends the session: its tokens stop working at once and its sockets close.");
+    doc.get("/api/auth/sessions", sessions).says("List one's own sessions", "");
+    doc.delete("/api/auth/sessions/{id}", end_session)
+        .says("End one of one's own sessions", "")
+        .refuses(404, &["session_not_found"]);
 }

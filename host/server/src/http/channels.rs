@@ -1,21 +1,23 @@
 //! `/api/channels/…`
 
-use axum::{extract::State, response::IntoResponse};
+use axum::extract::State;
 use http::StatusCode;
 use patchbay_core::{Actor, ChannelId, Member as CoreMember, MessageId, UserId};
 use patchbay_protocol::{
     AddMember, Channel, CreateChannel, List, MarkRead, Member, UpdateChannel, UpdateMember,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     Failure,
     extract::{As, Id, Json, PageParams, Params},
+    openapi::Document,
     users::{ListParams, user_for},
 };
 use crate::{
     app::App,
-    ops::{ChannelChanges, NewChannel},
+    ops::{Admin, ChannelChanges, NewChannel},
 };
 
 type Answer<T> = Result<T, Failure>;
@@ -34,7 +36,7 @@ pub(super) async fn create(
     State(app): State<App>,
     As(actor): As,
     Json(body): Json<CreateChannel>,
-) -> Answer<impl IntoResponse> {
+) -> Answer<(StatusCode, axum::Json<Channel>)> {
     let new = NewChannel {
         name: body.name,
         description: body.description,
@@ -71,8 +73,8 @@ pub(super) async fn update(
     Ok(axum::Json(Channel::from(&app.ops.update_channel(&actor, ChannelId(id), changes).await?)))
 }
 
-pub(super) async fn delete(State(app): State<App>, As(actor): As, Id(id): Id<i64>) -> Answer<StatusCode> {
-    app.ops.delete_channel(&actor, ChannelId(id)).await?;
+pub(super) async fn delete(State(app): State<App>, by: Admin, Id(id): Id<i64>) -> Answer<StatusCode> {
+    app.ops.delete_channel(&by, ChannelId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,7 +102,7 @@ pub(super) async fn add_member(
     As(actor): As,
     Id(id): Id<i64>,
     Json(body): Json<AddMember>,
-) -> Answer<impl IntoResponse> {
+) -> Answer<(StatusCode, axum::Json<Member>)> {
     let role = body.role.map(Into::into);
     let (added, is_new) = app.ops.add_member(&actor, ChannelId(id), UserId(body.user_id), role).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -126,8 +128,9 @@ pub(super) async fn remove_member(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct RemoveParams {
+    /// Whom; oneself to leave.
     user_id: i64,
 }
 
@@ -149,4 +152,58 @@ pub(super) async fn mark_read(
 ) -> Answer<StatusCode> {
     app.ops.mark_read(&actor, ChannelId(id), MessageId(body.message_id)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag(
+        "Channels",
+        "Public channels can be read by everyone who is logged in and written to by members; private ones are \
+         known to members only.",
+    );
+    doc.get("/api/channels", list).says(
+        "List channels",
+        "The public ones and those one is a member of. `query` is looked for in their names.",
+    );
+    doc.post("/api/channels", create)
+        .says("Make a channel", "Who makes it is its owner. A direct message is one per set of people.")
+        .answers(201, "The new channel.")
+        .answers(200, "The direct message that these people have already.");
+    doc.get("/api/channels/{id}", get).says("Get a channel", "").refuses(404, &["channel_not_found"]);
+    doc.change("/api/channels/{id}", update)
+        .says("Change a channel", "For its admins.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found"]);
+    doc.delete("/api/channels/{id}", delete)
+        .says("Delete a channel", "For its owners. Its messages go with it.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found"]);
+    doc.get("/api/channels/{id}/members", members)
+        .says("List a channel's members", "By rising user id.")
+        .refuses(404, &["channel_not_found"]);
+    doc.post("/api/channels/{id}/members", add_member)
+        .says("Add a member", "Oneself: join a public channel. Others: for admins.")
+        .answers(201, "The new member.")
+        .answers(200, "The user was a member already.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "user_not_found"]);
+    doc.delete("/api/channels/{id}/members", remove_member_by_query)
+        .says("Remove a member", "The same as `DELETE /api/channels/{id}/members/{user_id}`.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "member_not_found"])
+        .refuses(409, &["last_owner"]);
+    doc.change("/api/channels/{id}/members/{user_id}", update_member)
+        .says("Change a member's role", "For admins; only owners make owners.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "member_not_found"])
+        .refuses(409, &["last_owner"]);
+    doc.delete("/api/channels/{id}/members/{user_id}", remove_member)
+        .says("Remove a member", "Oneself: leave. Others: for admins. The last owner can't go.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "member_not_found"])
+        .refuses(409, &["last_owner"]);
+    doc.put("/api/channels/{id}/read", mark_read)
+        .says("Mark messages as read", "Up to this one. The mark never goes back.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "member_not_found", "message_not_found"]);
 }

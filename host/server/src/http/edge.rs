@@ -16,7 +16,7 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use super::{Failure, drain};
+use super::{Failure, drain, openapi::Document};
 use crate::{app::App, auth};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -143,4 +143,24 @@ fn with_problem_body(mut response: Response, document: Vec<u8>) -> Response {
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
     *response.body_mut() = Body::from(document);
     response
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Health", "For whoever watches over the server.");
+    let content = || serde_json::json!({ "text/plain": { "schema": { "const": "ok" } } });
+    doc.plain("/healthz", "healthz").says("Whether the process answers", "").answers_with(
+        200,
+        "It does.",
+        content(),
+        serde_json::json!({}),
+    );
+    doc.plain("/readyz", "readyz")
+        .says(
+            "Whether requests should come here",
+            "The database answers too, and the server is not stopping.",
+        )
+        .answers_with(200, "They should.", content(), serde_json::json!({}))
+        .refuses(500, &["internal_error"])
+        .refuses(503, &["unavailable"]);
 }

@@ -3,18 +3,25 @@
 use std::net::SocketAddr;
 
 use axum::{
-    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
+    extract::{
+        ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, State, rejection::PathRejection,
+    },
     http::request::Parts,
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use patchbay_core::Actor;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use super::Failure;
+use super::{
+    Failure, Operator,
+    openapi::{Asks, Operation},
+};
 use crate::{
     app::App,
-    ops::{Caller, ClientAddress, Device, MAX_PAGE, PageRequest},
+    ops::{Admin, Caller, ClientAddress, Device, MAX_PAGE, PageRequest},
 };
 
 /// A JSON body.
@@ -32,6 +39,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
             ));
         }
         parse_json(&body(request, app).await?).map(Self)
+    }
+}
+
+impl<T: JsonSchema> Asks for Json<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.json_body::<T>();
     }
 }
 
@@ -123,6 +136,36 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Id<T> {
     }
 }
 
+/// What stands in a path.
+pub trait InPath {
+    /// The schema of each parameter, in their order.
+    fn schemas() -> Vec<Value>;
+}
+
+impl InPath for i64 {
+    fn schemas() -> Vec<Value> {
+        vec![json!({ "type": "integer", "format": "int64" })]
+    }
+}
+
+impl InPath for (i64, i64) {
+    fn schemas() -> Vec<Value> {
+        [i64::schemas(), i64::schemas()].concat()
+    }
+}
+
+impl InPath for String {
+    fn schemas() -> Vec<Value> {
+        vec![json!({ "type": "string", "minLength": 1 })]
+    }
+}
+
+impl<T: InPath> Asks for Id<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.path_parameters(&T::schemas());
+    }
+}
+
 /// The query string.
 pub struct Params<T>(pub T);
 
@@ -143,14 +186,23 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
     }
 }
 
+impl<T: JsonSchema> Asks for Params<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.query_parameters::<T>();
+    }
+}
+
 /// `?limit=&before=&after=`.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, JsonSchema)]
 pub struct PageParams {
     /// How many.
+    #[schemars(range(min = 1, max = MAX_PAGE), extend("default" = 50))]
     pub limit: Option<i64>,
     /// Only ids below this one.
+    #[schemars(range(min = 0))]
     pub before: Option<i64>,
-    /// Only ids above this one.
+    /// Only ids above this one; not with `before`.
+    #[schemars(range(min = 0))]
     pub after: Option<i64>,
 }
 
@@ -189,6 +241,12 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+impl Asks for Caller {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.needs_login();
+    }
+}
+
 /// The caller's authority, where nothing else of the caller matters.
 pub struct As(pub Actor);
 
@@ -196,7 +254,33 @@ impl FromRequestParts<App> for As {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        Ok(Self(Caller::from_request_parts(parts, app).await?.actor))
+        Ok(Self(Admin::from_request_parts(parts, app).await?.actor))
+    }
+}
+
+/// Whoever asks, as one who may want to administer; the operator at the machine needs no token.
+impl FromRequestParts<App> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        if parts.extensions.get::<Operator>().is_some() {
+            return Ok(Self::operator());
+        }
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let From(address) = From::from_request_parts(parts, app).await?;
+        Ok(Self { actor: caller.actor, ip: Some(address.ip.to_canonical().to_string()) })
+    }
+}
+
+impl Asks for As {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.needs_login();
+    }
+}
+
+impl Asks for Admin {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.needs_login();
     }
 }
 
@@ -226,6 +310,20 @@ impl FromRequestParts<App> for Device {
             ip: Some(address.ip.to_canonical().to_string()),
         })
     }
+}
+
+/// What a handler takes without the client's having to know.
+macro_rules! silent {
+    ($($part:ty),*) => {
+        $(impl Asks for $part {
+            fn describe(_: &mut Operation<'_>) {}
+        })*
+    };
+}
+silent!(State<App>, From, Device, HeaderMap, Request);
+
+impl<T, E> Asks for Result<T, E> {
+    fn describe(_: &mut Operation<'_>) {}
 }
 
 #[cfg(test)]

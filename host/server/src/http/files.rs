@@ -13,10 +13,12 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use patchbay_core::{File as CoreFile, FileId};
 use patchbay_protocol::File;
+use serde_json::json;
 
 use super::{
     Failure,
     extract::{As, Id},
+    openapi::{Document, Operation},
 };
 use crate::app::App;
 
@@ -33,7 +35,7 @@ pub(super) async fn upload(
     State(app): State<App>,
     As(actor): As,
     form: Result<Multipart, MultipartRejection>,
-) -> Answer<impl IntoResponse> {
+) -> Answer<(StatusCode, axum::Json<File>)> {
     let mut form = form.map_err(|rejection| not_a_form(&rejection))?;
     while let Some(field) = next_field(&mut form).await? {
         if field.name() == Some("file") {
@@ -157,6 +159,59 @@ fn asked(range: &str, size: u64) -> Asked {
         _ => return Asked::Whole,
     };
     if part.start < part.end { Asked::Part(part) } else { Asked::Nothing }
+}
+
+/// An operation that takes a form with a file.
+pub(super) fn takes_file(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .takes(
+            "multipart/form-data",
+            &json!({
+                "type": "object",
+                "properties": { "file": { "type": "string", "format": "binary" } },
+                "required": ["file"],
+            }),
+        )
+        .refuses(400, &["malformed_multipart"])
+        .refuses(413, &["too_large"])
+        .refuses(415, &["unsupported_media_type"])
+        .refuses(422, &["validation_failed"])
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Files", "Readable by who uploaded them and by whoever can read their message.");
+    takes_file(doc.post("/api/files/upload", upload))
+        .says(
+            "Upload a file",
+            "Attach it by `file_ids` of a message; what isn't attached is removed after a day.",
+        )
+        .answers(201, "The file.");
+    doc.get("/api/files/{id}", get).says("Get what is known of a file", "").refuses(404, &["file_not_found"]);
+    doc.delete("/api/files/{id}", delete)
+        .says("Delete a file", "For who uploaded it.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["file_not_found"]);
+    let content = json!({ "*/*": { "schema": { "type": "string", "format": "binary" } } });
+    let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
+    let headers = json!({
+        "ETag": header("ETag"),
+        "Content-Disposition": header("Content-Disposition"),
+        "X-Content-Type-Options": header("X-Content-Type-Options"),
+    });
+    let mut part = headers.clone();
+    part["Content-Range"] = header("Content-Range");
+    let text = json!({ "type": "string" });
+    doc.get("/api/files/{id}/download", download)
+        .says("Download a file", "Safe images are shown in the page, anything else is saved.")
+        .header("Range", &text, "One range of bytes, e.g. `bytes=0-1023`.")
+        .header("If-Range", &text, "An `ETag`: the range is answered only if it still fits.")
+        .header("If-None-Match", &text, "An `ETag`: 304 if it still fits.")
+        .answers_with(200, "The file.", content.clone(), headers.clone())
+        .answers_with(206, "The part that was asked for.", content, part)
+        .answers_with(304, "It has not changed.", serde_json::Value::Null, headers)
+        .refuses(404, &["file_not_found"])
+        .refuses(416, &["range_not_satisfiable"]);
 }
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::{extract::State, response::IntoResponse};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode};
-use patchbay_core::{Actor, ChannelId, FileId, Message as CoreMessage, MessageId};
+use patchbay_core::{Actor, ChannelId, FileId, Message as CoreMessage, MessageId, text};
 use patchbay_protocol::{Edit, EditMessage, List, Message, PostMessage, Thread};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use super::{
     Failure,
     extract::{As, Id, Json, PageParams, Params},
+    openapi::Document,
 };
 use crate::{app::App, ops::NewPost};
 
@@ -60,7 +61,7 @@ pub(super) async fn post(
     Id(id): Id<i64>,
     headers: HeaderMap,
     Json(body): Json<PostMessage>,
-) -> Answer<impl IntoResponse> {
+) -> Answer<(StatusCode, axum::Json<Message>)> {
     let key = match headers.get("idempotency-key").map(|value| value.to_str()) {
         Some(Ok(key)) => Some(key.to_owned()),
         Some(Err(_)) => {
@@ -156,4 +157,54 @@ pub(super) async fn history(
     let page = app.ops.message_history(&actor, MessageId(id), params.request()?).await?;
     let items = page.items.iter().map(Edit::from).collect();
     Ok(axum::Json(List { items, has_more: page.has_more, extensions_omitted: Vec::new() }))
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Messages", "Messages, threads, pins. Plugins add to messages under `extensions`.");
+    doc.get("/api/channels/{id}/messages", list)
+        .says("List a channel's messages", "Newest first.")
+        .refuses(404, &["channel_not_found"]);
+    doc.post("/api/channels/{id}/messages", post)
+        .says("Post a message", "A reply to a reply belongs to the thread's root.")
+        .header(
+            "Idempotency-Key",
+            &json!({ "type": "string", "minLength": 1, "maxLength": text::MAX_KEY_CHARS }),
+            "A repeat with the same key, user and channel finds the original for 24 hours.",
+        )
+        .answers(201, "The new message.")
+        .answers(200, "The message that was posted with this key before.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found"])
+        .refuses(409, &["conflict"]);
+    doc.get("/api/messages/{id}", get).says("Get a message", "").refuses(404, &["message_not_found"]);
+    doc.change("/api/messages/{id}", edit)
+        .says("Edit a message", "For its sender. The version before is kept.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["message_not_found"]);
+    doc.delete("/api/messages/{id}", delete)
+        .says(
+            "Delete a message",
+            "For its sender and the channel's admins. A root with replies stays as an empty place.",
+        )
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["message_not_found"]);
+    doc.get("/api/messages/{id}/thread", thread)
+        .says("Get a thread", "By its root or any of its replies; replies oldest first.")
+        .refuses(404, &["message_not_found"]);
+    doc.get("/api/messages/{id}/history", history)
+        .says("List a message's earlier versions", "")
+        .refuses(404, &["message_not_found"]);
+    doc.get("/api/channels/{id}/pins", pins)
+        .says("List a channel's pinned messages", "The newest pin first.")
+        .refuses(404, &["channel_not_found"]);
+    doc.put("/api/channels/{id}/pins/{message_id}", pin)
+        .says("Pin a message", "For members.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "message_not_found"])
+        .refuses(409, &["too_many_pins"]);
+    doc.delete("/api/channels/{id}/pins/{message_id}", unpin)
+        .says("Unpin a message", "For members.")
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found", "message_not_found", "pin_not_found"]);
 }

@@ -2,27 +2,32 @@
 //!
 //! Owns: paths, statuses, headers. Must not: touch the store or decide who may do what.
 
+mod accounts;
 mod admin;
 mod auth;
 mod channels;
+mod control;
 mod drain;
 mod edge;
 mod extract;
 mod files;
 mod messages;
+mod openapi;
 mod plugins;
 mod problem;
 mod users;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     routing::{MethodFilter, MethodRouter, get, on, post},
 };
 
 use crate::{app::App, gateway};
 
+pub use control::Operator;
 pub use extract::bearer;
+pub use openapi::{ApiDocument, Document, Operation};
 pub use problem::Failure;
 
 /// Most bytes of a JSON body.
@@ -107,6 +112,11 @@ fn routes() -> Routes {
         .add("/api/files/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
         .add("/api/files/{id}", get(files::get).delete(files::delete))
         .add("/api/files/{id}/download", get(files::download))
+        .add("/api/admin/users", get(accounts::users))
+        .add("/api/admin/users/{id}", change(accounts::update_user))
+        .add("/api/admin/invites", get(accounts::invites).post(accounts::create_invite))
+        .add("/api/admin/invites/{id}", axum::routing::delete(accounts::revoke_invite))
+        .add("/api/admin/audit", get(accounts::audit))
         .add("/api/admin/plugins", get(admin::plugins))
         .add(
             "/api/admin/plugins/{name}",
@@ -115,12 +125,45 @@ fn routes() -> Routes {
                 .patch(admin::update_plugin)
                 .layer(DefaultBodyLimit::max(MAX_COMPONENT)),
         )
+        .add("/api/openapi.json", get(openapi::document))
+        .add("/api/docs", get(openapi::page))
+        .add("/api/docs/{file}", get(openapi::asset))
         .add("/ws/chat", get(gateway::chat))
+        .add("/ws/presence", get(gateway::presence))
+}
+
+/// What each area says of its endpoints, in the order in which they are shown.
+fn describe(document: &mut openapi::Document) {
+    auth::describe(document);
+    users::describe(document);
+    channels::describe(document);
+    messages::describe(document);
+    files::describe(document);
+    gateway::describe(document);
+    admin::describe(document);
+    accounts::describe(document);
+    edge::describe(document);
+    openapi::describe(document);
 }
 
 /// The whole HTTP surface.
 pub fn router(app: App) -> Router {
-    let router = routes()
+    serving(routes(), app)
+}
+
+/// The same for the operator at the machine, who needs no token, and what only the operator may do.
+pub fn control_router(app: App) -> Router {
+    let routes = routes()
+        .add("/control/users", post(control::create_user))
+        .add("/control/users/{user}", get(control::user))
+        .add("/control/users/{user}/password", axum::routing::put(control::set_password))
+        .add("/control/keys/rotate", post(control::rotate_keys))
+        .add("/control/keys/rekey", post(control::rekey));
+    serving(routes, app).layer(Extension(Operator))
+}
+
+fn serving(routes: Routes, app: App) -> Router {
+    let router = routes
         .router
         .fallback(plugins::dispatch)
         .layer(DefaultBodyLimit::max(MAX_BODY))

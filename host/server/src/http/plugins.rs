@@ -77,7 +77,12 @@ fn response(answer: http::Response<PluginBody>, plugin: String) -> Response {
             }))
         }
     };
-    Response::from_parts(parts, content)
+    let mut response = Response::from_parts(parts, content);
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        // Every 503 says when to try again, those of plugins too.
+        response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+    }
+    response
 }
 
 fn log(plugin: &str, error: &CallError) {

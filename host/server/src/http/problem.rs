@@ -71,6 +71,7 @@ impl From<Error> for Failure {
                 format!("there is no such {}", thing.as_str()),
             ),
             Error::Forbidden(why) => Self::new(StatusCode::FORBIDDEN, "forbidden", why),
+            Error::Denied(code, why) => Self::new(StatusCode::FORBIDDEN, code, why),
             Error::Unauthenticated(code, why) => Self::new(StatusCode::UNAUTHORIZED, code, why),
             Error::Invalid(faults) => Self {
                 errors: faults
@@ -100,7 +101,9 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        if let Some(seconds) = self.retry_after {
+        // Every 503 says when to try again.
+        let at_least = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        if let Some(seconds) = self.retry_after.or(at_least) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {

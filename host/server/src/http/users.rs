@@ -6,44 +6,54 @@ use axum::{
         Multipart, State,
         multipart::{Field, MultipartRejection},
     },
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
-use patchbay_core::{Actor, Status, User as CoreUser, UserId};
+use patchbay_core::{Actor, User as CoreUser, UserId, VisiblePresence};
 use patchbay_protocol::{List, SetStatus, UpdateMe, User};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     Failure,
     extract::{As, Id, Json, PageParams, Params},
-    files::{next_field, no_file, not_a_form},
+    files::{next_field, no_file, not_a_form, takes_file},
+    openapi::Document,
 };
 use crate::{
     app::App,
-    ops::{Caller, ProfileChanges},
+    ops::{Caller, MAX_PAGE, ProfileChanges},
     picture,
 };
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
-/// A user as the actor sees them: others are offline while no socket of theirs is open.
+/// A user as the actor sees them.
 pub(super) fn user_for(app: &App, viewer: &Actor, user: &CoreUser) -> User {
     let is_self = viewer.user_id() == Some(user.id);
-    let status = if is_self || app.online.contains(user.id) { user.status } else { Status::Offline };
-    let mut seen = User::seen(user, status, is_self || viewer.is_superuser());
-    if !is_self && user.status == Status::Offline {
-        // Who chose to be invisible is not given away by the time.
-        seen.last_seen = Some(None);
+    if is_self {
+        return User::own(user);
     }
-    seen
+    let is_here = app.online.contains(user.id);
+    let seen = VisiblePresence::of(user.id, user.status, user.last_seen, is_here);
+    User::seen(user, seen.status, seen.last_seen, viewer.is_superuser())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct ListParams {
+    /// What the name contains, without regard to case.
+    #[schemars(length(max = 100))]
     query: Option<String>,
+    /// How many.
+    #[schemars(range(min = 1, max = MAX_PAGE), extend("default" = 50))]
     limit: Option<i64>,
+    /// Only ids below this one.
+    #[schemars(range(min = 0))]
     before: Option<i64>,
+    /// Only ids above this one; not with `before`.
+    #[schemars(range(min = 0))]
     after: Option<i64>,
 }
 
@@ -139,7 +149,7 @@ pub(super) async fn picture(
     State(app): State<App>,
     As(actor): As,
     Id(id): Id<i64>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<Response, Failure> {
     let (name, content) = app.ops.picture(&actor, UserId(id)).await?;
     let headers = [
         (header::CONTENT_TYPE, "image/png".to_owned()),
@@ -147,7 +157,7 @@ pub(super) async fn picture(
         (header::CACHE_CONTROL, "private, max-age=300".to_owned()),
         (header::ETAG, format!("\"{}\"", name.replace('/', "-"))),
     ];
-    Ok((headers, Body::from_stream(content)))
+    Ok((headers, Body::from_stream(content)).into_response())
 }
 
 pub(super) async fn my_status(State(app): State<App>, caller: Caller) -> Answer<SetStatus> {
@@ -162,4 +172,37 @@ pub(super) async fn set_my_status(
 ) -> Answer<SetStatus> {
     app.ops.set_status(&caller.actor, body.status.into()).await?;
     Ok(axum::Json(body))
+}
+
+/// These endpoints in the document.
+pub(super) fn describe(doc: &mut Document) {
+    doc.tag("Users", "People and bots.");
+    doc.get("/api/users", list)
+        .says("List or search users", "By rising id. `query` is looked for in usernames and full names.");
+    doc.get("/api/users/me", me).says("Get one's own account", "");
+    doc.change("/api/users/me", update_me)
+        .says("Change one's own account", "A new password ends one's other sessions.")
+        .refuses(409, &["username_taken", "email_taken"]);
+    doc.get("/api/users/me/status", my_status).says("Get the status that one chose", "");
+    doc.put("/api/users/me/status", set_my_status).says(
+        "Choose a status",
+        "It is kept. Others see `offline` while no socket is open; `offline` is invisible.",
+    );
+    takes_file(doc.put("/api/users/me/profile-picture", set_picture))
+        .says("Set one's profile picture", "PNG, JPEG, WebP or GIF. It is decoded and encoded anew.")
+        .also("post");
+    doc.delete("/api/users/me/profile-picture", remove_picture).says("Remove one's profile picture", "");
+    doc.get("/api/users/{id}", get).says("Get a user", "").refuses(404, &["user_not_found"]);
+    doc.get("/api/users/{id}/profile-picture", picture)
+        .says("Get a user's profile picture", "")
+        .answers_with(
+            200,
+            "The picture.",
+            json!({ "image/png": { "schema": { "type": "string", "format": "binary" } } }),
+            json!({
+                "ETag": { "$ref": "#/components/headers/ETag" },
+                "X-Content-Type-Options": { "$ref": "#/components/headers/X-Content-Type-Options" },
+            }),
+        )
+        .refuses(404, &["user_not_found", "profile_picture_not_found"]);
 }

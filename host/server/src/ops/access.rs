@@ -1,7 +1,7 @@
 //! From facts to verdicts: reads what the permission rules need and obeys them.
 
 use patchbay_core::{
-    Actor, Channel, ChannelId, Message, MessageId, UserId,
+    Actor, Channel, ChannelId, Message, MessageId, Role, UserId,
     permission::{Access, Action, Verdict},
 };
 use patchbay_store::Conn;
@@ -23,6 +23,11 @@ impl Entered {
             Verdict::Hidden => Err(Error::NotFound(Thing::Channel)),
             Verdict::Forbidden => Err(Error::Forbidden(refusal(action, self.channel.is_direct_message))),
         }
+    }
+
+    /// Whether the channel is the actor's own.
+    pub fn is_owner(&self) -> bool {
+        self.access.role == Some(Role::Owner)
     }
 
     /// Whether the actor may do this here.

@@ -1,12 +1,26 @@
 //! Making accounts and logging in.
 
+use std::sync::PoisonError;
+
 use patchbay_core::{Event, Timestamp, User, text};
-use patchbay_store::{NewUser, StoreError};
+use patchbay_store::{Conn, NewUser, StoreError, Tx};
+use serde_json::json;
 
 use super::{
-    ClientAddress, Device, Error, LoggedIn, Ops, Result, error::Faults, journal::emit, sessions::actor_of,
+    ClientAddress, Device, Error, LoggedIn, Ops, Result,
+    audit::{Admin, record},
+    error::Faults,
+    invites::{good_invite, use_invite},
+    journal::emit,
+    sessions::{Started, actor_of},
 };
-use crate::config;
+use crate::{
+    auth::{passwords::Verdict, tokens},
+    config::Registration as Mode,
+};
+
+/// How often a login looks again because the password's hash was replaced while it looked.
+const LOOKS: usize = 3;
 
 /// What a new account is made of.
 #[derive(Clone)]
@@ -21,58 +35,48 @@ pub struct Registration {
     pub full_name: Option<String>,
     /// Makes the first account superuser from anywhere.
     pub bootstrap_token: Option<String>,
+    /// An invitation.
+    pub invite_token: Option<String>,
 }
 
 impl Ops {
     /// Makes an account. While a deployment has no superuser, one that comes from loopback without a proxy
-    /// between, or with the bootstrap token, becomes it.
+    /// between, or with the bootstrap token, becomes it, whoever may register. An invitation that is given is
+    /// used up, needed or not.
     ///
     /// # Errors
     /// [`Error::Invalid`]; [`Error::Conflict`] with `username_taken` or `email_taken`; [`Error::Forbidden`]
-    /// if registration is closed or the bootstrap token is wrong.
+    /// if registration is closed or the bootstrap token is wrong; [`Error::Denied`] with `invite_required`,
+    /// `invite_invalid`, `invite_expired`, `invite_used` or `invite_for_another`.
     pub async fn register(&self, new: Registration, from: ClientAddress) -> Result<User> {
         check_registration(&new)?;
-        let has_token = match (&new.bootstrap_token, self.bootstrap_token()) {
-            (None, _) => false,
-            (Some(given), Some(expected)) if *given == expected => true,
-            (Some(_), _) => return Err(Error::Forbidden("the bootstrap token is wrong or used up".into())),
-        };
-        let trusted = has_token || (from.ip.to_canonical().is_loopback() && !from.forwarded);
-        let is_closed = self.0.auth.registration == config::Registration::Closed;
+        let door = Door { mode: self.0.auth.registration, trusted: self.trusts(&new, &from)? };
         // Asked before the costly hash, and again in the transaction.
-        let has_superuser = self.0.store.read().await?.has_superuser().await?;
-        admit(is_closed, trusted, has_superuser)?;
-        let hashed = self.0.passwords.hash(new.password).await?;
-        let row = NewUser {
-            username: new.username,
-            email: new.email,
-            full_name: new.full_name,
-            hashed_password: Some(hashed),
-            is_superuser: false,
-            is_bot: false,
-        };
+        door.admit(&mut self.0.store.read().await?, &new, Timestamp::now()).await?;
+        let hashed = self.0.passwords.hash(new.password.clone()).await?;
+        let ip = from.ip.to_canonical().to_string();
         let user = self
             .0
             .store
-            .write::<_, Error, _>(move |tx| {
-                Box::pin(async move {
-                    let now = Timestamp::now();
-                    let has_superuser = tx.has_superuser().await?;
-                    admit(is_closed, trusted, has_superuser)?;
-                    let is_superuser = trusted && !has_superuser;
-                    let id = tx.insert_user(&NewUser { is_superuser, ..row }, now).await.map_err(taken)?;
-                    let user = tx.user(id).await?.ok_or(Error::Internal("a new user is gone".into()))?;
-                    emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now);
-                    Ok(user)
-                })
-            })
+            .write(move |tx| Box::pin(async move { register(tx, door, new, hashed, ip).await }))
             .await?;
-        if user.is_superuser
-            && let Ok(mut token) = self.0.bootstrap.lock()
-        {
-            *token = None;
+        if user.is_superuser {
+            self.forget_bootstrap_token();
         }
         Ok(user)
+    }
+
+    /// Whether this account may become the first superuser.
+    fn trusts(&self, new: &Registration, from: &ClientAddress) -> Result<bool> {
+        let has_token = match (&new.bootstrap_token, self.bootstrap_token()) {
+            (None, _) => false,
+            // Hashes are compared: how far two of them agree tells nothing about the tokens.
+            (Some(given), Some(expected)) if tokens::hash_token(given) == tokens::hash_token(&expected) => {
+                true
+            }
+            (Some(_), _) => return Err(Error::Forbidden("the bootstrap token is wrong or used up".into())),
+        };
+        Ok(has_token || (from.ip.to_canonical().is_loopback() && !from.forwarded))
     }
 
     /// Logs in by username or address.
@@ -81,12 +85,92 @@ impl Ops {
     /// [`Error::Unauthenticated`] with `invalid_credentials`, after the same time whether or not the user
     /// exists.
     pub async fn login(&self, login: &str, password: String, device: Device) -> Result<LoggedIn> {
-        let secret = self.0.store.read().await?.secret_by_login(login).await?;
-        let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
-        let matches = self.0.passwords.verify(password, hashed).await?;
-        let secret = secret.filter(|s| matches && s.is_active).ok_or_else(wrong_credentials)?;
-        let user = self.0.store.read().await?.user(secret.id).await?.ok_or_else(wrong_credentials)?;
-        self.start_session(user, secret.hashed_password, device).await
+        for _ in 0..LOOKS {
+            let secret = self.0.store.read().await?.secret_by_login(login).await?;
+            let hashed = secret.as_ref().and_then(|s| s.hashed_password.clone());
+            let verdict = self.0.passwords.verify(password.clone(), hashed).await?;
+            let secret = secret.filter(|s| verdict != Verdict::Wrong && s.is_active);
+            let secret = secret.ok_or_else(wrong_credentials)?;
+            let user = self.0.store.read().await?.user(secret.id).await?.ok_or_else(wrong_credentials)?;
+            let rehashed = match verdict {
+                Verdict::Rehashed(hash) => Some(hash),
+                Verdict::Right | Verdict::Wrong => None,
+            };
+            match self.start_session(user, secret.hashed_password, rehashed, device.clone()).await? {
+                Started::Session(logged_in) => return Ok(*logged_in),
+                // Another login has rehashed the password meanwhile, or it is another one by now.
+                Started::Stale => {}
+            }
+        }
+        Err(wrong_credentials())
+    }
+
+    /// Sees to it that logins take as long as those with hashes of the seed, while there are any.
+    pub(super) async fn blend_logins(&self) -> Result<()> {
+        let hash = self.0.store.read().await?.any_bcrypt_hash().await?;
+        Ok(self.0.passwords.blend_in_with(hash).await?)
+    }
+
+    /// There is a superuser: nobody becomes it any more.
+    pub(super) fn forget_bootstrap_token(&self) {
+        *self.0.bootstrap.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Who may come in.
+#[derive(Clone, Copy)]
+struct Door {
+    mode: Mode,
+    /// Becomes superuser if there is none yet.
+    trusted: bool,
+}
+
+impl Door {
+    /// Whether this account may be made, and whether as superuser.
+    async fn admit(self, conn: &mut Conn, new: &Registration, now: Timestamp) -> Result<bool> {
+        if self.trusted && !conn.has_superuser().await? {
+            return Ok(true);
+        }
+        match (self.mode, &new.invite_token) {
+            (Mode::Closed, _) => Err(Error::Forbidden("registration is closed".into())),
+            (Mode::Invite, None) => {
+                Err(Error::Denied("invite_required", "an invitation is needed to register".into()))
+            }
+            (Mode::Open, None) => Ok(false),
+            (Mode::Open | Mode::Invite, Some(token)) => {
+                good_invite(conn, token, &new.email, now).await?;
+                Ok(false)
+            }
+        }
+    }
+}
+
+async fn register(tx: &mut Tx, door: Door, new: Registration, hashed: String, ip: String) -> Result<User> {
+    let now = Timestamp::now();
+    let is_superuser = door.admit(tx, &new, now).await?;
+    if let (Some(token), false) = (&new.invite_token, is_superuser) {
+        use_invite(tx, token, &new.email, now).await?;
+    }
+    let id = tx.insert_user(&new_user(new, hashed, is_superuser), now).await.map_err(taken)?;
+    let user = tx.user(id).await?.ok_or(Error::Internal("a new user is gone".into()))?;
+    if is_superuser {
+        let by = Admin { actor: actor_of(&user), ip: Some(ip) };
+        let detail = json!({ "username": user.username, "bootstrap": true });
+        record(tx, &by, "user.promoted", format!("user:{id}"), detail, now).await?;
+    }
+    emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now);
+    Ok(user)
+}
+
+/// The row of a person's account.
+pub(super) fn new_user(new: Registration, hashed: String, is_superuser: bool) -> NewUser {
+    NewUser {
+        username: new.username,
+        email: new.email,
+        full_name: new.full_name,
+        hashed_password: Some(hashed),
+        is_superuser,
+        is_bot: false,
     }
 }
 
@@ -95,15 +179,7 @@ pub(super) fn wrong_credentials() -> Error {
     Error::Unauthenticated("invalid_credentials", "username or password is wrong")
 }
 
-/// A deployment that is closed still needs its first superuser.
-fn admit(is_closed: bool, trusted: bool, has_superuser: bool) -> Result<()> {
-    if is_closed && (has_superuser || !trusted) {
-        return Err(Error::Forbidden("registration is closed".into()));
-    }
-    Ok(())
-}
-
-fn check_registration(new: &Registration) -> Result<()> {
+pub(super) fn check_registration(new: &Registration) -> Result<()> {
     let mut faults = Faults::default();
     faults.check("username", text::check_username(&new.username));
     faults.check("email", text::check_email(&new.email));

@@ -1,20 +1,19 @@
 //! Channels.
 
 use patchbay_core::{
-    Actor, Channel, ChannelForViewer, ChannelId, Event, Member, Role, Timestamp, UserId, permission::Action,
-    text,
+    Actor, Channel, ChannelForViewer, ChannelId, Event, MAX_FIRST_MEMBERS, Member, Role, Timestamp, UserId,
+    permission::Action, text,
 };
 use patchbay_store::{self as store, Tx};
+use serde_json::json;
 
 use super::{
-    Error, Ops, PageOf, PageRequest, Result, Thing,
+    Admin, Error, Ops, PageOf, PageRequest, Result, Thing,
     access::{enter, enter_to, user_of},
+    audit::record,
     error::Faults,
     journal::emit,
 };
-
-/// Most people that can be added while a channel is made.
-const MAX_FIRST_MEMBERS: usize = 200;
 
 /// What a new channel is made of.
 #[derive(Clone, Debug)]
@@ -134,20 +133,24 @@ impl Ops {
     }
 
     /// Deletes a channel with everything in it. Its messages can no longer be read from this moment on; their
-    /// rows are removed piece by piece afterwards.
+    /// rows are removed piece by piece afterwards. Who isn't its owner does it as an administrator, on record.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
-    pub async fn delete_channel(&self, actor: &Actor, id: ChannelId) -> Result<()> {
-        let actor = actor.clone();
+    pub async fn delete_channel(&self, by: &Admin, id: ChannelId) -> Result<()> {
+        let by = by.clone();
         self.0
             .store
             .write(move |tx| {
                 Box::pin(async move {
-                    let channel = enter_to(tx, &actor, id, Action::Delete).await?.channel;
+                    let entered = enter_to(tx, &by.actor, id, Action::Delete).await?;
                     let now = Timestamp::now();
+                    if !entered.is_owner() {
+                        let detail = json!({ "name": entered.channel.name });
+                        record(tx, &by, "channel.deleted", format!("channel:{id}"), detail, now).await?;
+                    }
                     tx.delete_channel(id, now).await?;
-                    emit(tx, &actor, &Event::ChannelDeleted(channel), now);
+                    emit(tx, &by.actor, &Event::ChannelDeleted(entered.channel), now);
                     Ok(())
                 })
             })

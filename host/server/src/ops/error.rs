@@ -50,6 +50,8 @@ pub enum Thing {
     Pin,
     /// `profile_picture_not_found`
     Picture,
+    /// `invite_not_found`
+    Invite,
 }
 
 impl Thing {
@@ -66,6 +68,7 @@ impl Thing {
             Self::File => "file",
             Self::Pin => "pin",
             Self::Picture => "profile_picture",
+            Self::Invite => "invite",
         }
     }
 }
@@ -79,6 +82,9 @@ pub enum Error {
     /// The actor knows it but may not do this.
     #[error("{0}")]
     Forbidden(String),
+    /// The same with a code of its own.
+    #[error("{1}")]
+    Denied(&'static str, String),
     /// Who asks is not known: code and sentence.
     #[error("{1}")]
     Unauthenticated(&'static str, &'static str),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use patchbay_core::{Timestamp, UserId};
 
-use super::{Error, Ops, Result, messages::KEY_LIFE};
+use super::{Error, Ops, Result, invites::SHOWN, messages::KEY_LIFE};
 
 /// Rows of one step.
 const STEP: i64 = 500;
+/// Users recorded as seen by one statement.
+const SEEN: usize = 1_000;
 /// Pause between rounds.
 const PAUSE: Duration = Duration::from_secs(60);
 impl Ops {
@@ -33,7 +35,8 @@ impl Ops {
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move {
                         let keys = tx.forget_keys(now.minus(KEY_LIFE), STEP).await?;
-                        Ok(keys.max(tx.delete_expired_sessions(now, STEP).await?))
+                        let invites = tx.delete_expired_invites(now.minus(SHOWN), STEP).await?;
+                        Ok(keys.max(invites).max(tx.delete_expired_sessions(now, STEP).await?))
                     })
                 })
                 .await?;
@@ -41,6 +44,8 @@ impl Ops {
                 break;
             }
         }
+        self.tidy_keys().await?;
+        self.blend_logins().await?;
         self.tidy_files().await?;
         let (before, keep) = (now.minus(self.0.journal.retention), self.0.journal.max_events);
         loop {
@@ -65,12 +70,21 @@ impl Ops {
         }
     }
 
-    /// Records that users' last sockets have closed just now.
+    /// Records that users are or were here just now.
     ///
     /// # Errors
     /// If the database can't be written.
     pub async fn seen_last(&self, users: Vec<UserId>) -> Result<()> {
         let now = Timestamp::now();
-        self.0.store.write(move |tx| Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) })).await
+        for users in users.chunks(SEEN) {
+            let users = users.to_vec();
+            self.0
+                .store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) })
+                })
+                .await?;
+        }
+        Ok(())
     }
 }

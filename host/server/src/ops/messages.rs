@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use patchbay_core::{
-    Actor, ChannelId, Event, FileId, Message, MessageEdit, MessageId, Timestamp, UserId, permission::Action,
-    text,
+    Actor, ChannelId, Event, FileId, MAX_FILES, Message, MessageEdit, MessageId, Timestamp, UserId,
+    permission::Action, text,
 };
 use patchbay_store::{NewMessage, Tx};
 
@@ -17,10 +17,6 @@ use super::{
 
 /// For how long a repeated key finds the original.
 pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Most characters of an idempotency key.
-const MAX_KEY_CHARS: usize = 255;
-/// Most files of one message.
-const MAX_FILES: usize = 20;
 
 /// What a new message is made of.
 #[derive(Clone, Debug, Default)]
@@ -149,7 +145,7 @@ fn check_post(new: &NewPost) -> Result<()> {
         faults.push("file_ids", "length", format!("may have at most {MAX_FILES} items"));
     }
     if let Some(key) = &new.key {
-        faults.check("Idempotency-Key", text::check_text(key, 1, MAX_KEY_CHARS));
+        faults.check("Idempotency-Key", text::check_text(key, 1, text::MAX_KEY_CHARS));
     }
     faults.into_result()
 }

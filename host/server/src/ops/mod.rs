@@ -6,10 +6,14 @@
 
 mod access;
 mod accounts;
+mod admin;
+mod audit;
 mod channels;
 mod error;
 mod files;
+mod invites;
 mod journal;
+mod keys;
 mod kv;
 mod maintenance;
 mod members;
@@ -27,27 +31,23 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use patchbay_core::Timestamp;
 use patchbay_store::{Page, Store};
 
-use crate::{
-    auth::{
-        passwords::Passwords,
-        tokens::{self, AccessTokens},
-    },
-    bus::Bus,
-    config,
-    files::Files,
-};
+use crate::{auth::passwords::Passwords, bus::Bus, config, files::Files, key_file::KeyPlace};
 
 pub use accounts::Registration;
+pub use admin::StandingChanges;
+pub use audit::{Admin, AuditFilter};
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Error, Result, Thing};
+pub use invites::Invitation;
+pub use keys::reset as reset_keys;
 pub use messages::NewPost;
-pub use replay::{MAX_FOLLOWED, Replay, too_many_followed};
+pub use replay::{Replay, too_many_followed};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 
+use keys::Keys;
 use sessions::SessionCache;
 
 /// Pictures decoded at the same time: each can take 256 MiB for a moment.
@@ -65,7 +65,7 @@ struct Inner {
     passwords: Passwords,
     /// Pictures that are decoded at the same time; one more is refused.
     decoding: Arc<tokio::sync::Semaphore>,
-    tokens: AccessTokens,
+    keys: Keys,
     sessions: SessionCache,
     auth: config::Auth,
     journal: config::Journal,
@@ -77,38 +77,26 @@ impl Ops {
     /// The operations on a database, whose signing key is made if there is none yet.
     ///
     /// # Errors
-    /// If the database can't be read or written.
+    /// If the database can't be read or written, or the master key is missing or wrong.
     pub async fn start(store: Store, files: Files, bus: Bus, config: &config::Config) -> Result<Self> {
-        let mut keys = store.read().await?.signing_keys().await?;
-        if keys.is_empty() {
-            let key = tokens::new_signing_key(Timestamp::now())?;
-            let kept = key.clone();
-            store
-                .write::<_, Error, _>(move |tx| {
-                    Box::pin(async move { Ok(tx.insert_signing_key(&kept).await?) })
-                })
-                .await?;
-            keys.push(key);
-        }
-        let bootstrap = if store.read().await?.has_superuser().await? {
-            None
-        } else {
-            Some(crate::auth::random_text(18)?)
-        };
-        let tokens = AccessTokens::new(&keys, config.auth.access_ttl)
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(Self(Arc::new(Inner {
+        let keys = Keys::open(&store, KeyPlace::of(config), config.auth.access_ttl).await?;
+        let has_superuser = store.read().await?.has_superuser().await?;
+        // The same after a restart, and nowhere to be read.
+        let bootstrap = (!has_superuser).then(|| keys.master().derive("bootstrap token", 18));
+        let ops = Self(Arc::new(Inner {
             store,
             bus,
             files,
             passwords: Passwords::new()?,
             decoding: Arc::new(tokio::sync::Semaphore::new(MAX_DECODING)),
-            tokens,
+            keys,
             sessions: SessionCache::default(),
             auth: config.auth.clone(),
             journal: config.journal.clone(),
             bootstrap: Mutex::new(bootstrap),
-        })))
+        }));
+        ops.blend_logins().await?;
+        Ok(ops)
     }
 
     /// What makes an account superuser from anywhere, while there is no superuser.

@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use patchbay_core::{Actor, ChannelId, Seq};
+use patchbay_core::{Actor, ChannelId, MAX_FOLLOWED, Seq};
 use patchbay_store::{Entry, Viewer};
 
 use super::{Error, Ops, Result, Thing};
 
 /// Entries of a page.
 const PAGE: i64 = 200;
-/// Most channels that one connection can follow.
-pub const MAX_FOLLOWED: usize = 100;
 
 /// What a replay has to say next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -88,6 +88,14 @@ impl SessionCache {
     }
 }
 
+/// What became of a login.
+pub(super) enum Started {
+    /// It is one.
+    Session(Box<LoggedIn>),
+    /// The hash that the password was compared with is not that of the account any more.
+    Stale,
+}
+
 enum Refreshed {
     Pair { session: SessionId, user: Box<User>, token_id: i64 },
     Reused(SessionId),
@@ -99,7 +107,7 @@ impl Ops {
     /// # Errors
     /// [`Error::Unauthenticated`] if the token is not good or its session has ended.
     pub async fn authenticate(&self, token: &str) -> Result<Caller> {
-        let proof = self.0.tokens.verify(token).ok_or_else(Error::unauthenticated)?;
+        let proof = self.0.keys.tokens().verify(token).ok_or_else(Error::unauthenticated)?;
         let known = self.known_session(proof).await?;
         if known.caller.expires_at <= Timestamp::now() {
             return Err(Error::unauthenticated());
@@ -167,32 +175,39 @@ impl Ops {
         Ok(())
     }
 
-    /// Starts a session for who has proved to know the password of this hash, if it still is the password.
+    /// Starts a session for who has proved to know the password of this hash, if it still is the password, and
+    /// puts another hash of it in its place.
     pub(super) async fn start_session(
         &self,
         user: User,
         proved: Option<String>,
+        rehashed: Option<String>,
         device: Device,
-    ) -> Result<LoggedIn> {
-        let (refresh_token, hash) = tokens::new_refresh_token()?;
+    ) -> Result<Started> {
+        let (refresh_token, hash) = tokens::new_token()?;
         let now = Timestamp::now();
         let expires_at = now.plus(self.0.auth.session_ttl);
         let user_id = user.id;
-        let (session_id, pair) = self
+        let started = self
             .0
             .store
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
-                    let secret = tx.secret_by_id(user_id).await?;
-                    if !secret.is_some_and(|s| s.is_active && s.hashed_password == proved) {
-                        return Err(super::accounts::wrong_credentials());
+                    let secret = tx.secret_by_id(user_id).await?.filter(|secret| secret.is_active);
+                    let secret = secret.ok_or_else(super::accounts::wrong_credentials)?;
+                    if secret.hashed_password != proved {
+                        return Ok(None);
+                    }
+                    if let (Some(old), Some(new)) = (proved, rehashed) {
+                        tx.rehash_password(user_id, &old, &new).await?;
                     }
                     let (agent, ip) = (device.user_agent.as_deref(), device.ip.as_deref());
-                    Ok(tx.insert_session(user_id, &hash, agent, ip, now, expires_at).await?)
+                    Ok(Some(tx.insert_session(user_id, &hash, agent, ip, now, expires_at).await?))
                 })
             })
             .await?;
-        self.logged_in(user, session_id, pair, refresh_token)
+        let Some((session_id, pair)) = started else { return Ok(Started::Stale) };
+        Ok(Started::Session(Box::new(self.logged_in(user, session_id, pair, refresh_token)?)))
     }
 
     fn logged_in(
@@ -203,12 +218,10 @@ impl Ops {
         refresh_token: String,
     ) -> Result<LoggedIn> {
         let proof = Proof { user_id: user.id, session_id, pair };
-        let access_token = self
-            .0
-            .tokens
-            .issue(proof, Timestamp::now())
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(LoggedIn { access_token, refresh_token, expires_in: self.0.tokens.ttl, user })
+        let tokens = self.0.keys.tokens();
+        let access_token =
+            tokens.issue(proof, Timestamp::now()).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(LoggedIn { access_token, refresh_token, expires_in: tokens.ttl, user })
     }
 
     /// A new pair for a refresh token. The token stays good until the new pair is first used; using it after
@@ -218,7 +231,7 @@ impl Ops {
     /// [`Error::Unauthenticated`] with `unauthenticated` or `refresh_token_reused`.
     pub async fn refresh(&self, token: &str) -> Result<LoggedIn> {
         let presented = tokens::hash_token(token);
-        let (new_token, new_hash) = tokens::new_refresh_token()?;
+        let (new_token, new_hash) = tokens::new_token()?;
         let now = Timestamp::now();
         let expires_at = now.plus(self.0.auth.session_ttl);
         let this = self.clone();
@@ -288,6 +301,11 @@ impl Ops {
     pub(super) async fn after_session_end(&self, id: SessionId) {
         self.0.sessions.forget(id);
         self.0.bus.send(Signal::SessionEnded(id)).await;
+    }
+
+    /// What is known of a session is out of date.
+    pub(super) fn forget_session(&self, id: SessionId) {
+        self.0.sessions.forget(id);
     }
 
     /// The caller's sessions, newest first.

@@ -1,12 +1,13 @@
 //! Profiles.
 
 use patchbay_core::{Actor, Event, SessionId, Status, Timestamp, User, UserId, text};
-use patchbay_store::Tx;
+use patchbay_store::{Acquaintance, Tx};
 
 use super::{
     Caller, Error, Ops, PageOf, PageRequest, Result, Thing, access::user_of, accounts::taken, error::Faults,
     journal::emit, sessions::detached,
 };
+use crate::{auth::passwords::Verdict, bus::Signal};
 
 /// What to change of one's own account; absent parts stay.
 #[derive(Clone, Default)]
@@ -74,7 +75,8 @@ impl Ops {
 
     async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
         let secret = self.0.store.read().await?.secret_by_id(caller.user_id).await?;
-        if !self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await? {
+        let verdict = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await?;
+        if verdict == Verdict::Wrong {
             return Err(Error::invalid("password.current", "wrong", "is not the present password"));
         }
         Ok(self.0.passwords.hash(new).await?)
@@ -85,8 +87,27 @@ impl Ops {
     /// # Errors
     /// If the database can't be written.
     pub async fn set_status(&self, actor: &Actor, status: Status) -> Result<()> {
-        let id = user_of(actor)?;
-        self.0.store.write(move |tx| Box::pin(async move { Ok(tx.set_status(id, status).await?) })).await
+        let (this, user_id) = (self.clone(), user_of(actor)?);
+        detached(async move {
+            this.0
+                .store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { Ok(tx.set_status(user_id, status).await?) })
+                })
+                .await?;
+            this.0.bus.send(Signal::StatusChosen { user_id, status }).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The people that the actor shares a channel with, except by channels of more than 1,000 members; at most
+    /// 10,000, by rising id.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub async fn acquaintances(&self, actor: &Actor) -> Result<Vec<Acquaintance>> {
+        Ok(self.0.store.read().await?.acquaintances(user_of(actor)?).await?)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns: the order of steps that lets the old version serve until the new one has proved itself. Must not: run
 //! plugins (that is the runtime) or grant anything that no operator granted, except to what came with the host.
 
+mod change;
 mod grants;
 mod start;
 
@@ -12,12 +13,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use patchbay_core::{Actor, MessageId, Timestamp, UserId};
+use patchbay_core::{Actor, MessageId, Timestamp};
 use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
 use patchbay_store::{PluginRow, PluginVersionRow};
 
-use super::{Error, Ops, Result, Thing, access::demand_superuser, error::Faults, sessions::detached};
+use super::{
+    Admin, Error, Ops, Result, Thing, access::demand_superuser, audit::record, error::Faults,
+    sessions::detached,
+};
 use crate::config;
+use change::Change;
 use grants::{grants_of, missing, routes_beyond_prefix, set_grants, shape};
 
 /// The plugins of this deployment. Cheap to clone.
@@ -126,8 +131,8 @@ impl Deployment {
     /// # Errors
     /// [`Error::Forbidden`]; [`Error::Refused`] with what is wrong with the component; [`Error::Conflict`]
     /// with `managed_by_settings`.
-    pub async fn put(&self, actor: &Actor, name: &str, bytes: Bytes) -> Result<(Installed, bool)> {
-        demand_superuser(actor)?;
+    pub async fn put(&self, by: &Admin, name: &str, bytes: Bytes) -> Result<(Installed, bool)> {
+        by.demand()?;
         let inspection = self.admit(name, &bytes)?;
         let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
@@ -135,19 +140,20 @@ impl Deployment {
         }
         let before = self.row(name).await?;
         let is_new = before.is_none();
-        let mut row = before.unwrap_or_else(|| new_row(name, None, &Grants::default()));
+        let mut row = before.clone().unwrap_or_else(|| new_row(name, None, &Grants::default()));
         row.updated_at = Timestamp::now().0;
         let grants = grants_of(&row)?;
         let waits = row.active_digest.is_none() && !missing(&inspection.manifest, &grants).is_empty();
         if waits {
-            self.persist(row.clone(), Some((inspection, bytes)), actor.user_id()).await?;
+            self.persist(Change { before, row: row.clone(), version: Some((inspection, bytes)) }, by).await?;
             return Ok((self.describe(row).await?, is_new));
         }
         let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
         row.active_digest = Some(inspection.digest.clone());
         let enabled = row.enabled;
         let version = Some((inspection, bytes));
-        self.switch(turn, enabled.then_some(plugin), row.clone(), version, actor.user_id()).await?;
+        self.switch(turn, enabled.then_some(plugin), Change { before, row: row.clone(), version }, by)
+            .await?;
         Ok((self.describe(row).await?, is_new))
     }
 
@@ -157,8 +163,8 @@ impl Deployment {
     /// # Errors
     /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Invalid`], [`Error::Refused`] if the plugin can't
     /// serve that way, [`Error::Conflict`] with `managed_by_settings`.
-    pub async fn update(&self, actor: &Actor, name: &str, changes: PluginChanges) -> Result<Installed> {
-        demand_superuser(actor)?;
+    pub async fn update(&self, by: &Admin, name: &str, changes: PluginChanges) -> Result<Installed> {
+        by.demand()?;
         let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if let Some(declared) = self.0.declared.get(name) {
             let both = [
@@ -171,7 +177,8 @@ impl Deployment {
             }
         }
         check_changes(&changes, &self.0.native_paths)?;
-        let mut row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        let before = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        let mut row = before.clone();
         apply(&mut row, &changes)?;
         let grants = grants_of(&row)?;
         let (manifest, digest) = current(&row, &self.versions(name).await?)?;
@@ -186,7 +193,8 @@ impl Deployment {
         } else {
             None
         };
-        self.switch(turn, plugin, row.clone(), None, actor.user_id()).await?;
+        let change = Change { before: Some(before), row: row.clone(), version: None };
+        self.switch(turn, plugin, change, by).await?;
         self.describe(row).await
     }
 
@@ -196,15 +204,14 @@ impl Deployment {
         &self,
         turn: tokio::sync::OwnedMutexGuard<()>,
         plugin: Option<Arc<Plugin>>,
-        row: PluginRow,
-        version: Option<(Inspection, Bytes)>,
-        by: Option<UserId>,
+        change: Change,
+        by: &Admin,
     ) -> Result<()> {
-        let this = self.clone();
+        let (this, by) = (self.clone(), by.clone());
         detached(async move {
             let _turn = turn;
             let runtime = &this.0.runtime;
-            let name = row.name.clone();
+            let name = change.row.name.clone();
             let old = runtime.active().into_iter().find(|active| active.name() == name);
             let serve = |plugin: Option<Arc<Plugin>>| match plugin {
                 Some(plugin) => runtime.activate(plugin).map_err(refused),
@@ -214,7 +221,7 @@ impl Deployment {
                 }
             };
             serve(plugin)?;
-            if let Err(error) = this.persist(row, version, by).await {
+            if let Err(error) = this.persist(change, &by).await {
                 serve(old)?;
                 return Err(error);
             }
@@ -281,22 +288,23 @@ impl Deployment {
         bytes.map(Bytes::from).ok_or_else(|| Error::Internal(format!("version {digest} of {name} is gone")))
     }
 
-    async fn persist(
-        &self,
-        row: PluginRow,
-        version: Option<(Inspection, Bytes)>,
-        by: Option<UserId>,
-    ) -> Result<()> {
+    async fn persist(&self, change: Change, by: &Admin) -> Result<()> {
+        let by = by.clone();
         self.0
             .ops
             .store()
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
-                    tx.put_plugin(&row).await?;
-                    if let Some((inspection, bytes)) = version {
+                    let now = Timestamp::now();
+                    if let Some((action, detail)) = change.act() {
+                        record(tx, &by, action, format!("plugin:{}", change.row.name), detail, now).await?;
+                    }
+                    tx.put_plugin(&change.row).await?;
+                    if let Some((inspection, bytes)) = change.version {
                         let number = inspection.manifest.version.to_string();
-                        let (name, digest) = (&row.name, &inspection.digest);
-                        let (toml, now) = (&inspection.manifest_toml, Timestamp::now());
+                        let (name, digest, toml) =
+                            (&change.row.name, &inspection.digest, &inspection.manifest_toml);
+                        let by = by.actor.user_id();
                         tx.insert_plugin_version(name, digest, &number, toml, &bytes, by, now).await?;
                     }
                     Ok(())

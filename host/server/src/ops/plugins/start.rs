@@ -8,7 +8,9 @@ use patchbay_runtime::{Grants, Inspection, Runtime};
 use patchbay_store::PluginRow;
 
 use super::{
-    Deployment, Error, PluginChanges, Result, Thing, apply, check_changes, current,
+    Admin, Deployment, Error, PluginChanges, Result, Thing, apply,
+    change::Change,
+    check_changes, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
     new_row, refused,
 };
@@ -57,7 +59,8 @@ impl Deployment {
             capabilities: inspection.manifest.capabilities.clone(),
             routes: routes_beyond_prefix(&inspection.manifest),
         };
-        let row = match self.row(&name).await? {
+        let before = self.row(&name).await?;
+        let row = match before.clone() {
             None => new_row(&name, Some(inspection.digest.clone()), &wanted),
             Some(row) if row.bundled_digest.as_deref() == Some(&inspection.digest) => return Ok(()),
             Some(mut row) => {
@@ -76,11 +79,12 @@ impl Deployment {
             }
         };
         let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
-        self.persist(row, Some((inspection, bytes)), None).await
+        self.persist(Change { before, row, version: Some((inspection, bytes)) }, &Admin::operator()).await
     }
 
     async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
-        let mut row = self.row(name).await?;
+        let before = self.row(name).await?;
+        let mut row = before.clone();
         let mut version = None;
         if let Some(source) = &declared.source {
             let bytes = read(source)?;
@@ -98,7 +102,7 @@ impl Deployment {
         };
         check_changes(&changes, &self.0.native_paths)?;
         apply(&mut row, &changes)?;
-        self.persist(row, version, None).await
+        self.persist(Change { before, row, version }, &Admin::operator()).await
     }
 
     async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {

@@ -1,0 +1,426 @@
+//! Which connection hears of what: entries of the journal by the membership at their place in it, signals and
+//! presence by who shares a channel.
+//!
+//! Owns: the table of connections and memberships. Must not: write to a socket, or wait for one.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use axum::extract::ws::Utf8Bytes;
+use patchbay_core::{Audience, ChannelId, Seq, SessionId, Status, Timestamp, UserId, VisiblePresence};
+use patchbay_protocol::{IsTyping, PresenceOf, event_frame, frame};
+use patchbay_store::Entry;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Online,
+    hub::{Delivery, Registered},
+    presence::Presence,
+    session::{Close, Door},
+};
+use crate::{
+    bus::Signal,
+    ops::{self, Ops},
+};
+
+/// Frames that wait for one connection. Beyond this it is too slow.
+const QUEUE: usize = 512;
+/// Entries read from the journal at once.
+const READ: i64 = 256;
+/// Connections of one user, over all devices and windows. One more is refused.
+const MAX_CONNECTIONS: usize = 100;
+/// Channels with more connected members than this tell nobody of presence: each coming and going would be told to
+/// all of them, which grows with the square of the members.
+const MAX_AUDIENCE: usize = 1_000;
+/// How often users with open sockets are recorded as seen, for the case that the server doesn't live to record it
+/// when the sockets close.
+const RECORD_EVERY: Duration = Duration::from_secs(300);
+/// How long closed sockets wait to be recorded together.
+const RECORD_DELAY: Duration = Duration::from_secs(1);
+
+struct Connection {
+    door: Door,
+    user: UserId,
+    session: SessionId,
+    live: mpsc::Sender<Delivery>,
+    close: watch::Sender<Option<Close>>,
+    follows: HashSet<ChannelId>,
+}
+
+/// The connections of one user, by what they hear.
+#[derive(Default)]
+struct Connections {
+    chat: Vec<u64>,
+    presence: Vec<u64>,
+}
+
+pub(super) struct Router {
+    ops: Ops,
+    online: Online,
+    presence: Presence,
+    /// Users whose last socket has closed, to be recorded.
+    seen: HashSet<UserId>,
+    record_at: Instant,
+    record_all_at: Instant,
+    /// The last entry that has been routed.
+    position: i64,
+    next_id: u64,
+    connections: HashMap<u64, Connection>,
+    by_user: HashMap<UserId, Connections>,
+    /// Members who are here, by channel.
+    members: HashMap<ChannelId, HashSet<UserId>>,
+    /// The same the other way round, so that a user who leaves can be taken out.
+    channels: HashMap<UserId, HashSet<ChannelId>>,
+    followers: HashMap<ChannelId, HashSet<u64>>,
+}
+
+impl Router {
+    pub fn new(ops: Ops, online: Online, presence: Presence, position: i64) -> Self {
+        Self {
+            ops,
+            online,
+            presence,
+            seen: HashSet::new(),
+            record_at: Instant::now() + RECORD_EVERY,
+            record_all_at: Instant::now() + RECORD_EVERY,
+            position,
+            next_id: 0,
+            connections: HashMap::new(),
+            by_user: HashMap::new(),
+            members: HashMap::new(),
+            channels: HashMap::new(),
+            followers: HashMap::new(),
+        }
+    }
+
+    pub async fn register(
+        &mut self,
+        door: Door,
+        user: UserId,
+        session: SessionId,
+    ) -> Result<Registered, ops::Error> {
+        let mine = self.by_user.get(&user);
+        if mine.is_some_and(|mine| mine.chat.len() + mine.presence.len() >= MAX_CONNECTIONS) {
+            let why = format!("a user can have {MAX_CONNECTIONS} sockets");
+            return Err(ops::Error::Conflict("too_many_sockets", why));
+        }
+        let chosen = if self.presence.contains(user) {
+            self.presence.shown(user)
+        } else {
+            // What this reads may be newer than `position`. Entries between the two then find the membership
+            // as it is now, which is what delivery goes by.
+            let mut conn = self.ops.store().read().await?;
+            let channels = conn.channel_ids_of(user).await?;
+            let chosen = conn.user(user).await?.ok_or_else(ops::Error::unauthenticated)?.status;
+            for channel in &channels {
+                self.members.entry(*channel).or_default().insert(user);
+            }
+            self.channels.insert(user, channels.into_iter().collect());
+            self.online.insert(user);
+            chosen
+        };
+        let change = self.presence.connect(user, chosen);
+        let (live, receiver) = mpsc::channel(QUEUE);
+        let (close, closed) = watch::channel(None);
+        self.next_id += 1;
+        let id = self.next_id;
+        let connection = Connection { door, user, session, live, close, follows: HashSet::new() };
+        self.connections.insert(id, connection);
+        let mine = self.by_user.entry(user).or_default();
+        match door {
+            Door::Chat => mine.chat.push(id),
+            Door::Presence => mine.presence.push(id),
+        }
+        if let Some(change) = change {
+            self.tell_of_presence(&change);
+        }
+        let here = if door == Door::Presence { self.who_is_here(user) } else { Vec::new() };
+        Ok(Registered { id, seq: self.position, live: receiver, closed, here })
+    }
+
+    /// Asks again which of them are public: what made one private may have been routed since the connection
+    /// asked. What comes later will be seen here.
+    pub async fn follow(&mut self, id: u64, channels: Vec<ChannelId>) -> Result<i64, ops::Error> {
+        let found = self.ops.store().read().await?.readable_channels(None, &channels).await?;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            for (channel, _) in found.into_iter().filter(|(_, is_public)| *is_public) {
+                connection.follows.insert(channel);
+                self.followers.entry(channel).or_default().insert(id);
+            }
+        }
+        Ok(self.position)
+    }
+
+    pub fn remove(&mut self, id: u64) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        for channel in connection.follows {
+            if let Some(followers) = self.followers.get_mut(&channel) {
+                followers.remove(&id);
+                if followers.is_empty() {
+                    self.followers.remove(&channel);
+                }
+            }
+        }
+        let user = connection.user;
+        if let Some(mine) = self.by_user.get_mut(&user) {
+            mine.chat.retain(|other| *other != id);
+            mine.presence.retain(|other| *other != id);
+            if mine.chat.is_empty() && mine.presence.is_empty() {
+                self.by_user.remove(&user);
+            }
+        }
+        let now = Instant::now();
+        if self.presence.disconnect(user, now, Timestamp::now()) {
+            self.seen.insert(user);
+            self.record_at = self.record_at.min(now + RECORD_DELAY);
+        }
+    }
+
+    /// When [`Router::do_chores`] has something to do.
+    pub fn chores_at(&self) -> Option<Instant> {
+        Some(self.presence.deadline().map_or(self.record_at, |at| at.min(self.record_at)))
+    }
+
+    /// Lets those go whose grace period is over, and has records written that are due.
+    pub fn do_chores(&mut self, now: Instant) {
+        for (user, change) in self.presence.tick(now) {
+            if let Some(change) = change {
+                self.tell_of_presence(&change);
+            }
+            self.online.remove(user);
+            for channel in self.channels.remove(&user).unwrap_or_default() {
+                self.take_out(channel, user);
+            }
+        }
+        if now < self.record_at {
+            return;
+        }
+        if now >= self.record_all_at {
+            self.record_all_at = now + RECORD_EVERY;
+            self.seen.extend(self.presence.users());
+        }
+        self.record_at = self.record_all_at;
+        let (ops, users) = (self.ops.clone(), std::mem::take(&mut self.seen));
+        tokio::spawn(async move { record(&ops, users).await });
+    }
+
+    /// Records at once whose last socket has closed.
+    pub async fn record_seen(&mut self) {
+        record(&self.ops, std::mem::take(&mut self.seen)).await;
+    }
+
+    fn take_out(&mut self, channel: ChannelId, user: UserId) {
+        if let Some(members) = self.members.get_mut(&channel) {
+            members.remove(&user);
+            if members.is_empty() {
+                self.members.remove(&channel);
+            }
+        }
+        if let Some(channels) = self.channels.get_mut(&user) {
+            channels.remove(&channel);
+        }
+    }
+
+    fn put_in(&mut self, channel: ChannelId, user: UserId) {
+        if let Some(channels) = self.channels.get_mut(&user) {
+            channels.insert(channel);
+            self.members.entry(channel).or_default().insert(user);
+        }
+    }
+
+    /// Routes the next page of the journal; whether there may be more.
+    pub async fn catch_up(&mut self) -> Result<bool, ops::Error> {
+        let mut conn = self.ops.store().read().await?;
+        let entries = conn.journal(Seq(self.position), READ).await?;
+        let more = i64::try_from(entries.len()).unwrap_or(i64::MAX) >= READ;
+        for entry in entries {
+            if entry.kind == "channel.created"
+                && let Some(channel) = entry.channel_id
+            {
+                // Its members join in entries that follow, and should hear of the channel before.
+                for user in conn.member_ids(channel).await? {
+                    self.put_in(channel, user);
+                }
+            }
+            self.route(&entry);
+            self.position = entry.seq.0;
+        }
+        Ok(more)
+    }
+
+    fn route(&mut self, entry: &Entry) {
+        let (channel, target) = (entry.channel_id, entry.target_user_id);
+        if entry.kind == "member.added"
+            && let (Some(channel), Some(user)) = (channel, target)
+        {
+            self.put_in(channel, user);
+        }
+        // An update that is not for everyone is one of a channel that is private now: followers may no longer
+        // know what it is called.
+        if let ("channel.updated", Audience::Channel, Some(channel)) =
+            (entry.kind.as_str(), entry.audience, channel)
+        {
+            self.unfollow(channel);
+        }
+        let text = Utf8Bytes::from(event_frame(&entry.kind, entry.seq.0, &entry.payload));
+        let delivery = Delivery { seq: Some(entry.seq.0), text };
+        for id in self.audience(entry) {
+            self.deliver(id, &delivery);
+        }
+        match (entry.kind.as_str(), channel, target) {
+            ("member.added", Some(channel), Some(user)) => self.introduce(channel, user),
+            ("member.removed", Some(channel), Some(user)) => self.take_out(channel, user),
+            ("channel.deleted", Some(channel), _) => {
+                for user in self.members.remove(&channel).unwrap_or_default() {
+                    self.take_out(channel, user);
+                }
+                self.unfollow(channel);
+            }
+            _ => {}
+        }
+    }
+
+    /// The connections that may see an entry, each once.
+    fn audience(&self, entry: &Entry) -> Vec<u64> {
+        if entry.audience == Audience::Everyone {
+            return self.by_user.values().flat_map(|mine| &mine.chat).copied().collect();
+        }
+        let mut users: HashSet<UserId> = entry.target_user_id.into_iter().collect();
+        let mut ids: Vec<u64> = Vec::new();
+        if let (Audience::Channel, Some(channel)) = (entry.audience, entry.channel_id) {
+            users.extend(self.members.get(&channel).into_iter().flatten());
+            ids.extend(self.followers.get(&channel).into_iter().flatten().filter(|id| {
+                self.connections.get(id).is_some_and(|connection| !users.contains(&connection.user))
+            }));
+        }
+        ids.extend(users.iter().flat_map(|user| self.chat_of(*user)));
+        ids
+    }
+
+    fn chat_of(&self, user: UserId) -> &[u64] {
+        self.by_user.get(&user).map_or(&[], |mine| &mine.chat)
+    }
+
+    fn presence_of(&self, user: UserId) -> &[u64] {
+        self.by_user.get(&user).map_or(&[], |mine| &mine.presence)
+    }
+
+    fn deliver(&mut self, id: u64, delivery: &Delivery) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        // Signals among a chat's events are worth less than the connection: they don't fill its queue.
+        let is_extra = delivery.seq.is_none() && connection.door == Door::Chat;
+        if is_extra && connection.live.capacity() < QUEUE / 2 {
+            return;
+        }
+        if connection.live.try_send(delivery.clone()).is_err() {
+            connection.close.send_replace(Some(Close::SlowConsumer));
+            self.remove(id);
+        }
+    }
+
+    fn unfollow(&mut self, channel: ChannelId) {
+        for id in self.followers.remove(&channel).unwrap_or_default() {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.follows.remove(&channel);
+            }
+        }
+    }
+
+    pub fn pass_on(&mut self, signal: &Signal) {
+        match signal {
+            Signal::SessionEnded(session) => {
+                for connection in self.connections.values().filter(|c| c.session == *session) {
+                    connection.close.send_replace(Some(Close::Authentication));
+                }
+            }
+            Signal::AuthorityChanged(user) => {
+                for connection in self.connections.values().filter(|c| c.user == *user) {
+                    connection.close.send_replace(Some(Close::GoingAway));
+                }
+            }
+            Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
+            Signal::StatusChosen { user_id, status } => {
+                if let Some(change) = self.presence.choose(*user_id, *status) {
+                    self.tell_of_presence(&change);
+                    self.tell(&[*user_id], &change);
+                }
+            }
+        }
+    }
+
+    fn tell_of_typing(&mut self, channel: ChannelId, typist: UserId) {
+        let data = IsTyping { channel_id: channel.0, user_id: typist.0 };
+        let delivery = Delivery { seq: None, text: Utf8Bytes::from(frame("typing", data)) };
+        let members = self.members.get(&channel).into_iter().flatten().filter(|user| **user != typist);
+        let ids: Vec<u64> = members.flat_map(|user| self.chat_of(*user)).copied().collect();
+        for id in ids {
+            self.deliver(id, &delivery);
+        }
+    }
+
+    /// Those in a channel who are here and are told of each other's presence; nobody in one with too many.
+    fn acquainted(&self, channel: ChannelId) -> impl Iterator<Item = UserId> {
+        let members = self.members.get(&channel).filter(|members| members.len() <= MAX_AUDIENCE);
+        members.into_iter().flatten().copied()
+    }
+
+    /// Those who share a channel with a user.
+    fn acquaintances(&self, user: UserId) -> HashSet<UserId> {
+        let channels = self.channels.get(&user).into_iter().flatten();
+        let mut users: HashSet<UserId> = channels.flat_map(|channel| self.acquainted(*channel)).collect();
+        users.remove(&user);
+        users
+    }
+
+    fn who_is_here(&self, viewer: UserId) -> Vec<(UserId, Status)> {
+        self.acquaintances(viewer).into_iter().map(|user| (user, self.presence.shown(user))).collect()
+    }
+
+    /// Tells those who share a channel with a user what they see of the user from now on.
+    fn tell_of_presence(&mut self, change: &VisiblePresence) {
+        let users: Vec<UserId> = self.acquaintances(change.user_id).into_iter().collect();
+        self.tell(&users, change);
+    }
+
+    /// A new member and the others see each other from now on.
+    fn introduce(&mut self, channel: ChannelId, newcomer: UserId) {
+        let others: Vec<UserId> = self.acquainted(channel).filter(|user| *user != newcomer).collect();
+        let seen = |router: &Self, user| VisiblePresence::of(user, router.presence.shown(user), None, true);
+        if self.presence.shown(newcomer) != Status::Offline {
+            self.tell(&others, &seen(self, newcomer));
+        }
+        for other in others {
+            if self.presence.shown(other) != Status::Offline {
+                self.tell(&[newcomer], &seen(self, other));
+            }
+        }
+    }
+
+    fn tell(&mut self, users: &[UserId], change: &VisiblePresence) {
+        let text = frame("presence.changed", PresenceOf::from(change));
+        let delivery = Delivery { seq: None, text: Utf8Bytes::from(text) };
+        let ids = users.iter().flat_map(|user| [self.chat_of(*user), self.presence_of(*user)]);
+        let ids: Vec<u64> = ids.flatten().copied().collect();
+        for id in ids {
+            self.deliver(id, &delivery);
+        }
+    }
+
+    pub fn close_every(&mut self, why: Close) {
+        for connection in self.connections.values() {
+            connection.close.send_replace(Some(why));
+        }
+    }
+}
+
+/// Records that these users are or were here just now.
+async fn record(ops: &Ops, users: HashSet<UserId>) {
+    if users.is_empty() {
+        return;
+    }
+    if let Err(error) = ops.seen_last(users.into_iter().collect()).await {
+        tracing::warn!(%error, "last_seen was not recorded");
+    }
+}
