@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod auth;
+mod backup;
 mod channels;
 mod cli;
 mod config;
@@ -21,5 +22,6 @@ mod plugins;
 mod postgres;
 mod presence;
 mod rates;
+mod seed;
 mod store;
 mod story;

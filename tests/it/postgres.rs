@@ -95,6 +95,23 @@ async fn a_connection_lost_in_mid_batch_loses_that_batch_alone() {
 }
 
 #[tokio::test]
+async fn an_outage_that_nobody_noticed_costs_nobody_a_write() {
+    let Some(database) = postgres::database_on_own_server().await else { return };
+    let store = open(&Location::postgres(&database.url).unwrap()).await;
+    user(&store, "ann").await;
+    for name in ["bob", "eve"] {
+        database.stop();
+        database.start_again();
+        add(&store, name).await.expect("nothing had been done on the lost connection");
+    }
+    database.terminate_connections().await;
+    add(&store, "dan").await.expect("nor on one that was ended");
+    let entries = store.read().await.unwrap().journal(Seq(0), 10).await.unwrap();
+    assert_eq!(entries.iter().map(|e| e.seq.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(*store.head().borrow(), 3);
+}
+
+#[tokio::test]
 async fn a_database_that_was_away_is_found_again() {
     let Some(database) = postgres::database_on_own_server().await else { return };
     let store = Arc::new(open(&Location::postgres(&database.url).unwrap()).await);

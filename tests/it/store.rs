@@ -76,7 +76,6 @@ contract!(
     a_caller_that_goes_away_does_not_cut_an_operation_in_half,
     keys_are_scanned_by_their_bytes,
     lists_may_be_empty,
-    unread_messages_are_counted_up_to_ten_thousand,
     the_journal_is_dense_under_many_writers,
     a_reader_of_the_journal_never_skips,
     the_journal_shows_what_one_may_see_now,
@@ -693,27 +692,4 @@ async fn pages_go_both_ways(store: Store) {
     assert_eq!(page(None, None).await, "43");
     assert_eq!(page(Some(3), None).await, "10");
     assert_eq!(page(None, Some(3)).await, "34");
-}
-
-async fn unread_messages_are_counted_up_to_ten_thousand(store: Store) {
-    let (ann, bob) = (user(&store, "ann").await, user(&store, "bob").await);
-    let id = channel(&store, ann, true).await;
-    let last = write(&store, move |tx| {
-        Box::pin(async move {
-            let mut last = insert(tx, id, bob, "x").await?;
-            for _ in 0..10_000 {
-                last = insert(tx, id, bob, "x").await?;
-            }
-            Ok(last)
-        })
-    });
-    let last = last.await.unwrap();
-    let unread = async || {
-        let view = store.read().await.unwrap().channel_view(id, Some(ann)).await.unwrap();
-        view.unwrap().unread_count
-    };
-    assert_eq!(unread().await, 10_000);
-    let mark = MessageId(last.0 - 7);
-    write(&store, move |tx| Box::pin(async move { tx.mark_read(id, ann, mark).await })).await.unwrap();
-    assert_eq!(unread().await, 7);
 }

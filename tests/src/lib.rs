@@ -3,6 +3,7 @@
 //! A test that leaves an error in the server's log fails, unless it said that it expects one. So does one that gets
 //! an answer or a frame which the server's OpenAPI document does not describe.
 
+mod backup;
 mod client;
 mod contract;
 mod fuzzer;
@@ -12,11 +13,12 @@ mod s3;
 mod server;
 mod socket;
 
+pub use backup::Backup;
 pub use client::{Answer, User, anonymous};
 pub use fuzzer::fuzzer;
 pub use raw::{Raw, RawAnswer};
 pub use s3::{S3, files_below};
-pub use server::{Ran, TestApp, component, eventually, guest, program};
+pub use server::{Ran, TestApp, command, component, eventually, guest, program};
 pub use socket::Socket;
 
 pub use serde_json::{Value, json};

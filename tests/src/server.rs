@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -60,6 +60,16 @@ pub fn component(name: &str) -> Vec<u8> {
     read(&build_dir().parent().unwrap().join("plugins").join(format!("{name}.wasm")))
 }
 
+/// Runs a command of the program on a deployment: its data directory and settings, `NAME=VALUE`.
+pub async fn command(data: &Path, settings: &[String], name: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.arg(name).args(arguments).arg("--data-dir").arg(data);
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    command.env_clear().stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
+}
+
 impl TestApp {
     /// A server with default settings, rates unlimited.
     pub async fn start() -> Self {
@@ -73,6 +83,31 @@ impl TestApp {
         let on_postgres = std::env::var("TEST_DATABASE").is_ok_and(|name| name == "postgres");
         let database = if on_postgres { postgres::database().await } else { None };
         Self::launch(tempfile::tempdir().unwrap(), settings, database).await
+    }
+
+    /// A server with default settings whose database is a file.
+    pub async fn start_on_sqlite() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// A server on a deployment that has just been restored from this file.
+    pub async fn restored(archive: &Path, database: Option<postgres::Database>) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let settings: Vec<_> =
+            database.iter().map(|database| format!("database.url={}", database.url)).collect();
+        let output = command(data.path(), &settings, "restore", &[archive.to_str().unwrap()]).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self::launch(data, &[], database).await
+    }
+
+    /// A server on a deployment that is there already, its database a file.
+    pub async fn start_in(data: TempDir) -> Self {
+        Self::launch(data, &[], None).await
+    }
+
+    /// A server that has made its own data up.
+    pub async fn start_as_demo() -> Self {
+        Self::launch(tempfile::tempdir().unwrap(), &["--demo"], None).await
     }
 
     /// A server with default settings whose data directory is somewhere below this one.
@@ -108,6 +143,20 @@ impl TestApp {
     /// The id of the server's process.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// From now on no file of the server's grows beyond this many bytes, as on a disk that is full; none: they may
+    /// again.
+    pub async fn limit_file_size(&self, bytes: Option<u64>) {
+        let pid = self.pid().to_string();
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let limit = format!("--fsize={limit}:unlimited");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap().success());
+    }
+
+    /// Runs another command of the program on this server's deployment.
+    pub async fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        command(self.data.path(), &self.settings, name, arguments).await
     }
 
     /// Runs the server's program on the same data and settings, with a command like `user list`; `input` is its
@@ -317,10 +366,15 @@ async fn launch(
     settings: &[String],
     log: &Arc<Mutex<Vec<String>>>,
 ) -> (Child, String, watch::Receiver<Vec<String>>) {
-    let mut command = Command::new(program());
+    // A file that reaches its limit is an error to be told, as a full disk is, and not the end of the process.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
     command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
     for setting in settings {
-        command.arg("--set").arg(setting);
+        match setting.as_str() {
+            flag if flag.starts_with("--") => command.arg(flag),
+            setting => command.arg("--set").arg(setting),
+        };
     }
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHBAY_")) {
         command.env_remove(name);

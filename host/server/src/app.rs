@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use patchbay_core::Actor;
+use patchbay_core::{Actor, Timestamp};
 use patchbay_runtime::{Runtime, RuntimeConfig};
 use patchbay_store::{Location, Store};
 use tokio::net::TcpListener;
@@ -32,10 +32,14 @@ use crate::{
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
+    seed,
 };
 
 /// How long requests may go on after the server has been told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Of everybody in the made-up data of `--demo`.
+const DEMO_PASSWORD: &str = "correct horse";
 
 /// What every request can reach. Cheap to clone.
 #[derive(Clone)]
@@ -69,8 +73,7 @@ impl App {
     pub async fn open(config: Config) -> Result<Self, StartError> {
         let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
         let (bus, signals) = Bus::new();
-        let files = Files::open(&config.files, &config.server.data_dir)
-            .map_err(|error| StartError::new("files", error))?;
+        let files = files(&config)?;
         let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
         let host = Arc::new(PluginHost(ops.clone()));
@@ -116,7 +119,17 @@ impl From<String> for StartError {
 }
 
 impl StartError {
-    /// `what` did not start.
+    /// A thread of the program ended early.
+    pub fn task(error: tokio::task::JoinError) -> Self {
+        Self::new("a thread ended early", error)
+    }
+
+    /// No backup, or nothing restored.
+    pub fn backup(error: &crate::backup::BackupError) -> Self {
+        Self(error.to_string())
+    }
+
+    /// What failed, and why.
     pub fn new(what: &str, error: impl std::fmt::Display) -> Self {
         Self(format!("{what}: {error}"))
     }
@@ -164,11 +177,19 @@ pub async fn reset_keys(config: &Config) -> Result<u64, StartError> {
 }
 
 /// Where the database is.
-fn database(config: &Config) -> Location {
+pub fn database(config: &Config) -> Location {
     match &config.database.url {
         Some(url) => url.0.clone(),
         None => Location::Sqlite(config.server.data_dir.join("patchbay.db")),
     }
+}
+
+/// Where the bytes of files are.
+///
+/// # Errors
+/// If the directory can't be made, or the settings of a bucket are incomplete.
+pub fn files(config: &Config) -> Result<Files, StartError> {
+    Files::open(&config.files, &config.server.data_dir).map_err(|error| StartError::new("files", error))
 }
 
 /// Makes the data directory, for the eyes of its owner only.
@@ -200,11 +221,33 @@ pub fn lock_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     Ok(file)
 }
 
+/// Fills a deployment that nobody has used with a small set of made-up data.
+async fn demonstrate(config: &Config) -> Result<(), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::new("--demo", error);
+    let files = files(config)?;
+    let store = Store::open(&database(config)).await.map_err(|error| failed(&error))?;
+    let filled = async {
+        if seed::is_unused(&store).await? {
+            let amounts = seed::Amounts { users: 12, channels: 10, messages: 600, files: 12, reactions: 300 };
+            seed::fill(&store, &files, amounts, 1, DEMO_PASSWORD, Timestamp::now(), |_| {}).await?;
+        }
+        Ok::<_, seed::SeedError>(())
+    };
+    let filled = filled.await;
+    store.close().await;
+    filled.map_err(|error| failed(&error))
+}
+
 /// Starts the server, prints where it is, and serves until it is told to stop.
 ///
 /// # Errors
 /// If anything that it can't do without is missing or broken.
-pub async fn serve(config: Config) -> Result<(), StartError> {
+pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
+    if demo && !config.server.listen.ip().is_loopback() {
+        return Err(StartError(
+            "--demo has a password that everybody knows: it listens on this machine only".into(),
+        ));
+    }
     make_data_dir(&config)?;
     let (listener, address) = listen(config.server.listen).await?;
     let metrics = match config.metrics.listen {
@@ -213,11 +256,14 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
     let _lock = lock_data_dir(&config)?;
     check_files(&config).await.map_err(|error| StartError::new("files", error))?;
+    if demo {
+        demonstrate(&config).await?;
+    }
     let app = App::open(config).await?;
     let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
     app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let control = Control::start(&app);
-    announce(&app, address, metrics.as_ref().map(|(_, address)| *address)).await;
+    announce(&app, address, metrics.as_ref().map(|(_, address)| *address), demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     let removing = tokio::spawn(app.ops.clone().keep_removing());
     run(app.clone(), listener, metrics.map(|(listener, _)| listener)).await?;
@@ -304,7 +350,7 @@ fn bundled_dir() -> Option<PathBuf> {
 
 /// Says on standard output what runs where.
 #[allow(clippy::print_stdout)] // For the person who started it; the log goes to standard error.
-async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>) {
+async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>, demo: bool) {
     println!("Patchbay {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  data       {}", absolute(&app.config.server.data_dir).display());
     if let Some(address) = metrics {
@@ -326,6 +372,9 @@ async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>) {
     }
     if let Some(token) = app.ops.bootstrap_token() {
         println!("  first user registers from this machine, or with \"bootstrap_token\": \"{token}\"");
+    }
+    if demo {
+        println!("  log in     {} with the password \"{DEMO_PASSWORD}\"", seed::SUPERUSER);
     }
     for name in &app.config.without_effect {
         tracing::warn!("{name} is set and has no effect in this version");

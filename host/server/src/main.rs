@@ -2,6 +2,7 @@
 
 mod app;
 mod auth;
+mod backup;
 mod bus;
 mod cli;
 mod config;
@@ -14,6 +15,7 @@ mod metrics;
 mod ops;
 mod picture;
 mod plugin_host;
+mod seed;
 mod traces;
 
 fn main() -> std::process::ExitCode {

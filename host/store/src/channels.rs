@@ -102,7 +102,7 @@ const SELECT_VIEW: &str = "
     FROM channels c LEFT JOIN channel_members me ON me.channel_id = c.id AND me.user_id = ";
 
 /// What a channel is found by.
-fn search_key(name: &str, description: Option<&str>) -> String {
+pub(crate) fn search_key(name: &str, description: Option<&str>) -> String {
     format!("{name} {}", description.unwrap_or_default()).to_lowercase()
 }
 

@@ -16,6 +16,12 @@ pub enum StoreError {
     /// Another server writes to this database. (PostgreSQL; an SQLite file is guarded by its directory.)
     #[error("another server uses this database")]
     InUse,
+    /// There are tables where a copy is to be restored.
+    #[error("the database is not empty")]
+    NotEmpty,
+    /// Nothing here has been made by Patchbay.
+    #[error("there is no Patchbay database")]
+    NotPatchbay,
     /// A text holds U+0000, which PostgreSQL can't keep.
     #[error("a text holds the character U+0000")]
     Nul,

@@ -140,6 +140,19 @@ impl Conn {
         Ok(head)
     }
 
+    /// Forgets all entries and jumps ahead by `jump`: whatever `seq` anybody has seen, what comes next can't be told
+    /// to follow it.
+    pub(crate) async fn start_journal_afresh(&mut self, jump: i64) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("DELETE FROM events").execute(&mut *c).await?;
+            sqlx::query("UPDATE journal_head SET seq = seq + $1, floor = seq + $1")
+                .bind(jump)
+                .execute(c)
+                .await?;
+        });
+        Ok(())
+    }
+
     pub(crate) async fn scrub_journal(
         &mut self,
         message: MessageId,

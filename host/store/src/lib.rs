@@ -4,6 +4,8 @@
 //! publish anything (readers of the journal learn of a change after its commit), or know JSON shapes.
 
 mod audit;
+mod bulk;
+mod catalogue;
 mod channels;
 mod conn;
 mod error;
@@ -21,6 +23,7 @@ mod query;
 mod reactions;
 mod removals;
 mod sessions;
+mod snapshot;
 mod sqlite;
 mod users;
 mod writer;
@@ -31,6 +34,8 @@ use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
 pub use audit::{AuditActor, AuditRow, NewAuditEntry};
+pub use bulk::{PastChannel, PastFile, PastMember, PastMessage, PastReaction, PastUser};
+pub use catalogue::{Column, Kind, Table};
 pub use channels::NewChannel;
 pub use conn::Conn;
 pub use error::StoreError;
@@ -40,8 +45,10 @@ pub use journal::{Entry, NewEntry, Viewer};
 pub use keys::SigningKeyRow;
 pub use messages::{NewMessage, Page};
 pub use plugins::{PluginRow, PluginVersionRow};
+pub use query::Value;
 pub use removals::Removal;
 pub use sessions::{RefreshTokenRow, SessionRow};
+pub use snapshot::{Object, Restore, Snapshot};
 pub use users::{Acquaintance, NewUser, UserSecret};
 pub use writer::{MAX_BATCH, Tx, WriterLoad};
 

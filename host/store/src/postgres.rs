@@ -86,6 +86,17 @@ impl Server {
         Ok((writer.into(), readers))
     }
 
+    /// A connection that writes, with the lock, to a database that may not have been migrated.
+    pub(crate) async fn open_to_write(&self) -> Result<Conn, StoreError> {
+        Ok(self.connect(LOCK_WAIT).await?.into())
+    }
+
+    /// A connection that reads, whoever else is using the database.
+    pub(crate) async fn open_to_read(&self) -> Result<Conn, StoreError> {
+        let connected = timeout(CONNECT, self.options.connect()).await;
+        Ok(connected.map_err(|_| silent())??.into())
+    }
+
     /// Another connection that writes, in place of one that was lost, and the journal's head. The lock may still
     /// be with the lost one for a while.
     pub(crate) async fn reconnect(&self) -> Result<(Conn, i64), StoreError> {

@@ -23,9 +23,22 @@ impl Query {
         Self { sql: sql.to_owned(), values: Values(Vec::new()), cached: true }
     }
 
+    /// SQL that the database's own catalogue holds.
+    pub(crate) fn of_catalogue(sql: String) -> Self {
+        Self { sql, values: Values(Vec::new()), cached: false }
+    }
+
     /// SQL as it stands, never what a user has written.
     pub(crate) fn push(&mut self, sql: &'static str) -> &mut Self {
         self.sql.push_str(sql);
+        self
+    }
+
+    /// The name of a table or column, as the catalogue has it.
+    pub(crate) fn name(&mut self, name: &str) -> &mut Self {
+        self.sql.push('"');
+        self.sql.push_str(&name.replace('"', "\"\""));
+        self.sql.push('"');
         self
     }
 
@@ -57,6 +70,11 @@ impl Query {
         self.uncached()
     }
 
+    /// The text alone, of a statement without parameters.
+    pub(crate) fn into_sql(self) -> String {
+        self.sql
+    }
+
     /// There are too many forms of this statement for the connection's cache.
     pub(crate) fn uncached(&mut self) -> &mut Self {
         self.cached = false;
@@ -64,11 +82,17 @@ impl Query {
     }
 }
 
-/// What a parameter can be here.
-#[derive(Debug)]
-pub(crate) enum Value {
+/// A value of a row: what a parameter can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A number.
     Integer(Option<i64>),
-    Text(String),
+    /// Yes or no.
+    Boolean(Option<bool>),
+    /// A text.
+    Text(Option<String>),
+    /// Bytes.
+    Bytes(Option<Vec<u8>>),
 }
 
 impl From<i64> for Value {
@@ -85,13 +109,13 @@ impl From<Option<i64>> for Value {
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
+        Self::Text(Some(value.to_owned()))
     }
 }
 
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        Self::Text(value)
+        Self::Text(Some(value))
     }
 }
 
@@ -101,16 +125,20 @@ struct Values(Vec<Value>);
 impl<DB: Database> IntoArguments<DB> for Values
 where
     Option<i64>: for<'q> Encode<'q, DB> + Type<DB>,
-    String: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<bool>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<Vec<u8>>: for<'q> Encode<'q, DB> + Type<DB>,
 {
     fn into_arguments(self) -> DB::Arguments {
         use sqlx::Arguments;
         let mut arguments = DB::Arguments::default();
         for value in self.0 {
-            // Integers and texts can't fail to be encoded; if one did, the database would miss a parameter.
+            // None of these can fail to be encoded; if one did, the database would miss a parameter.
             let _ = match value {
                 Value::Integer(value) => arguments.add(value),
+                Value::Boolean(value) => arguments.add(value),
                 Value::Text(value) => arguments.add(value),
+                Value::Bytes(value) => arguments.add(value),
             };
         }
         arguments

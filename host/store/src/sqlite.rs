@@ -3,7 +3,7 @@
 use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
-    ConnectOptions, SqlitePool,
+    ConnectOptions, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -14,17 +14,30 @@ pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite
 
 /// The connection that writes, its file migrated, and those that read.
 pub(crate) async fn open(path: &Path) -> Result<(Conn, SqlitePool), StoreError> {
-    let options = options(path)?;
-    create_private(path)?;
-    let mut writer = options.clone().connect().await?;
+    let mut writer = open_to_write(path).await?;
     MIGRATIONS.run(&mut writer).await.map_err(migration)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(READ_WAIT)
         .test_before_acquire(false)
-        .connect_with(options.read_only(true))
+        .connect_with(options(path)?.read_only(true))
         .await?;
     Ok((writer.into(), readers))
+}
+
+/// A connection that writes, to a file that is made if it isn't there.
+pub(crate) async fn open_to_write(path: &Path) -> Result<SqliteConnection, StoreError> {
+    create_private(path)?;
+    let connected = options(path)?.connect().await;
+    connected.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+}
+
+/// A connection that reads a file that is there, whoever else is using it.
+pub(crate) async fn open_to_read(path: &Path) -> Result<Conn, StoreError> {
+    if !path.is_file() {
+        return Err(StoreError::NotPatchbay);
+    }
+    Ok(options(path)?.create_if_missing(false).read_only(true).connect().await?.into())
 }
 
 /// Creates the file for its owner's eyes only: it holds password hashes and signing keys. SQLite gives its

@@ -100,7 +100,7 @@ fn parse_status(name: &str) -> Result<Status, StoreError> {
 }
 
 /// Names and addresses are unique without regard to case.
-fn key(text: &str) -> String {
+pub(crate) fn key(text: &str) -> String {
     text.to_lowercase()
 }
 

@@ -190,7 +190,8 @@ async fn run(
         };
         let mut close = None;
         let mut answers = Vec::new();
-        let batch = batch(&mut tx, job, &mut commands, &mut answers, &mut close);
+        let begun = begin(&mut tx, server.as_ref(), &head).await;
+        let batch = batch(&mut tx, begun, job, &mut commands, &mut answers, &mut close);
         let fate = match &server {
             None => batch.await,
             Some(_) => tokio::time::timeout(BATCH_WAIT, batch).await.unwrap_or_else(|_| Err(silent())),
@@ -218,11 +219,29 @@ async fn run(
         }
         if let (false, Some(server)) = (stands, &server) {
             let Some((conn, seq)) = reconnect(server, &mut commands).await else { return };
-            tx.conn = conn;
-            // The lost connection may have committed without being able to say so.
-            head.send_if_modified(|head| std::mem::replace(head, seq.max(*head)) < seq);
+            replace(&mut tx, conn, seq, &head);
         }
     }
+}
+
+/// Begins a transaction. Nothing has been done yet: a connection that has been lost since the last one is replaced,
+/// once, and nobody need hear of it.
+async fn begin(tx: &mut Tx, server: Option<&Server>, head: &watch::Sender<i64>) -> Result<(), StoreError> {
+    let Some(server) = server else { return Ok(tx.conn.begin().await?) };
+    if matches!(tokio::time::timeout(BATCH_WAIT, tx.conn.begin()).await, Ok(Ok(()))) {
+        return Ok(());
+    }
+    let (conn, seq) = server.reconnect().await?;
+    tracing::info!("the writer had lost its connection to PostgreSQL and has another one");
+    replace(tx, conn, seq, head);
+    Ok(tx.conn.begin().await?)
+}
+
+/// Goes on with another connection, which has seen the journal up to `seq`: the lost one may have committed without
+/// being able to say so.
+fn replace(tx: &mut Tx, conn: Conn, seq: i64, head: &watch::Sender<i64>) {
+    tx.conn = conn;
+    head.send_if_modified(|head| std::mem::replace(head, seq.max(*head)) < seq);
 }
 
 fn silent() -> StoreError {
@@ -274,24 +293,23 @@ async fn reconnect(server: &Server, commands: &mut mpsc::Receiver<Command>) -> O
 
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// Runs `first` and whatever else is waiting in one transaction. Returns the new head of the journal, if it
+/// Runs `first` and whatever else is waiting in one transaction, which has begun. Returns the new head of the journal, if it
 /// moved. On an error nothing of the batch remains.
 async fn batch(
     tx: &mut Tx,
+    begun: Result<(), StoreError>,
     first: Job,
     commands: &mut mpsc::Receiver<Command>,
     answers: &mut Vec<Answer>,
     close: &mut Option<oneshot::Sender<()>>,
 ) -> Result<Option<i64>, StoreError> {
-    let begun = tx.conn.begin().await;
+    if let Err(error) = begun {
+        // The operation is not run at all; only its caller must hear of it.
+        answers.push(refuse(first));
+        return Err(error);
+    }
     let mut next = Some(first);
     while let Some(job) = next.take() {
-        if let Err(error) = &begun {
-            // The operation is not run at all; only its caller must hear of it.
-            let unavailable = StoreError::Unavailable(error.to_string());
-            answers.push(refuse(job));
-            return Err(unavailable);
-        }
         if let Some(answer) = one(tx, job).await? {
             answers.push(answer);
         }

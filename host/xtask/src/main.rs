@@ -22,8 +22,9 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   plugins              build plugins/* into target/plugins, tests/guests into target/test-guests
-  run [--release] [-- ARGS]
-                       build the plugins and the server, then `patchbay serve ARGS`
+  run [--release] [--demo] [-- ARGS]
+                       build the plugins and the server, then `patchbay serve ARGS`; with --demo a new
+                       deployment is filled with made-up data, and how to log in is printed
   test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner;
                        as root on Debian this installs PostgreSQL, if it isn't there
   bench [NAME] [ARGS]  build the plugins, then run a benchmark, or all of them
@@ -80,8 +81,14 @@ fn main() -> ExitCode {
 /// release build takes several times as long. What matters for speed is optimised in both (SQLite, password
 /// hashing, the compiler for plugins).
 fn serve(tree: &Tree, mut rest: Vec<OsString>) -> Result<(), Failed> {
-    let release = rest.first().is_some_and(|arg| arg == "--release");
-    if release {
+    let mut release = false;
+    let mut demo = false;
+    while let Some(flag) = rest.first().and_then(|arg| arg.to_str()) {
+        match flag {
+            "--release" => release = true,
+            "--demo" => demo = true,
+            _ => break,
+        }
         rest.remove(0);
     }
     if rest.first().is_some_and(|arg| arg == "--") {
@@ -94,7 +101,11 @@ fn serve(tree: &Tree, mut rest: Vec<OsString>) -> Result<(), Failed> {
     if release {
         build.arg("--release");
     }
-    run(build.args(["--", "serve"]).args(rest))
+    build.args(["--", "serve"]);
+    if demo {
+        build.arg("--demo");
+    }
+    run(build.args(rest))
 }
 
 fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {

@@ -2,9 +2,11 @@
 //!
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
+mod data;
 mod keys;
 mod operator;
 mod secret;
+mod seed;
 mod user;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -31,13 +33,42 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(Settings),
+    Serve {
+        /// Fill a new deployment with made-up data first, and print how to log in. Only on this machine.
+        #[arg(long)]
+        demo: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Bring the database up to date and stop.
     Migrate(Settings),
     /// Check the settings and stop.
     CheckConfig(Settings),
     /// Print every setting with its value, its meaning and where the value came from.
     Config(Settings),
+    /// Copy everything (database, files, keys) into a file, while the server runs or not.
+    #[command(visible_alias = "export")]
+    Backup {
+        /// The file to make, which must not be there; - is standard output.
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Restore such a file into a new deployment, on SQLite or PostgreSQL, wherever it came from.
+    #[command(visible_alias = "import")]
+    Restore {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Fill a new deployment with made-up people and conversations.
+    SeedData {
+        #[command(flatten)]
+        seed: seed::Seed,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Work with accounts, whether the server runs or not.
     #[command(subcommand)]
     User(UserCommand),
@@ -102,7 +133,9 @@ impl Settings {
 /// Runs the program.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(settings) => with_config(&settings, |config, _| block_on(config, app::serve)),
+        Command::Serve { demo, settings } => with_config(&settings, |config, _| {
+            block_on(config, async move |config| app::serve(config, demo).await)
+        }),
         Command::Migrate(settings) => with_config(&settings, |config, _| block_on(config, migrate)),
         Command::CheckConfig(settings) => with_config(&settings, |config, _| {
             app::check(&config)?;
@@ -115,6 +148,15 @@ pub fn run() -> ExitCode {
         Command::Config(settings) => with_config(&settings, |_, values| {
             print_settings(&values);
             Ok(())
+        }),
+        Command::Backup { file, settings } => with_config(&settings, |config, _| {
+            block_on(config, async move |config| data::back_up(config, file).await)
+        }),
+        Command::Restore { file, settings } => with_config(&settings, |config, _| {
+            block_on(config, async move |config| data::restore(config, file).await)
+        }),
+        Command::SeedData { seed, settings } => with_config(&settings, |config, _| {
+            block_on(config, async move |config| seed::seed(config, seed).await)
         }),
         Command::User(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await

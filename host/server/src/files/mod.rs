@@ -108,6 +108,18 @@ impl Files {
         incoming.finish().await
     }
 
+    /// How many bytes there are; none if there is no such object.
+    ///
+    /// # Errors
+    /// [`FilesError::Store`].
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, FilesError> {
+        match self.store.head(&self.key(path)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The bytes of a range (none: of everything) as a stream.
     ///
     /// # Errors
