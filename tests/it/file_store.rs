@@ -68,7 +68,7 @@ async fn goes_through_in_constant_memory(app: &TestApp, mib: usize) {
     let etag = response.headers()["etag"].to_str().unwrap().trim_matches('"').to_owned();
     let (mut received, mut content) = (Sha256::new(), response.bytes_stream());
     while let Some(bytes) = content.next().await {
-        received.update(&bytes.unwrap());
+        received.update(bytes.unwrap());
     }
     let mut expected = Sha256::new();
     (0..mib).for_each(|_| expected.update(&chunk));
