@@ -15,6 +15,7 @@ mod fuzz;
 mod gateway;
 mod guests;
 mod keys;
+mod leaks;
 mod messages;
 mod observe;
 mod openapi;
