@@ -379,3 +379,76 @@ async fn a_bundled_plugin_survives_a_restore_in_the_operators_version() {
     let found = ann.at(&restored.url).get("/api/admin/plugins/reactions").await.expect(200);
     assert_eq!(found["digest"], installed["digest"]);
 }
+
+/// A deployment as the first migration left it.
+async fn old_deployment(dir: &Path) {
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("patchbay.db")).create_if_missing(true);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/sqlite");
+    let migrations = sqlx::migrate::Migrator::new(migrations).await.unwrap();
+    migrations.run_to(1, &mut connection).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO users (id, username, username_key, email, email_key, full_name, created_at, updated_at)
+         VALUES (7, 'Ann', 'ann', 'a@example.org', 'a@example.org', 'Ann OLDTIMER', 1, 1);
+         INSERT INTO presence (user_id, status) VALUES (7, 'online');",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_old_archive_is_brought_up_to_date_and_a_newer_one_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    old_deployment(dir.path()).await;
+    let archive = dir.path().join("all.tar");
+    done(patchbay_tests::command(dir.path(), &[], "backup", &[archive.to_str().unwrap()]).await);
+    let old = Backup::read(&archive);
+    assert_eq!(old.manifest["schema"], 1);
+    assert!(old.tables().iter().all(|(name, _)| name != "pins"));
+    for database in [None, postgres::database().await] {
+        let app = TestApp::restored(&archive, database).await;
+        let bob = app.user("bob").await;
+        assert_eq!(bob.id, 8);
+        // The second migration makes names findable by what it computes of them.
+        let found = bob.get("/api/users?query=oldtimer").await.expect(200);
+        assert_eq!(found["items"][0]["id"], 7, "{found:#}");
+    }
+    let newer = dir.path().join("newer.tar");
+    let mut backup = Backup::read(&archive);
+    backup.manifest["schema"] = 9999.into();
+    backup.write(&newer);
+    for database in [None, postgres::database().await] {
+        let target = tempfile::tempdir().unwrap();
+        let settings: Vec<_> =
+            database.iter().map(|database| format!("database.url={}", database.url)).collect();
+        let text = refused(
+            patchbay_tests::command(target.path(), &settings, "restore", &[newer.to_str().unwrap()]).await,
+        );
+        assert!(text.contains("newer Patchbay"), "{text}");
+        done(
+            patchbay_tests::command(target.path(), &settings, "restore", &[archive.to_str().unwrap()]).await,
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_key_that_seals_secrets_comes_along() {
+    let mut app = TestApp::start_on_sqlite().await;
+    app.user("ann").await;
+    let key = std::fs::read(app.data().join("secret.key")).unwrap();
+    assert!(app.stop().await);
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("all.tar");
+    done(app.command("backup", &[archive.to_str().unwrap()]).await);
+    let restored = TestApp::restored(&archive, None).await;
+    let copy = restored.data().join("secret.key");
+    assert_eq!(std::fs::read(&copy).unwrap(), key);
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&copy.metadata().unwrap().permissions()) & 0o777,
+        0o600
+    );
+}

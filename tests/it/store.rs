@@ -40,6 +40,96 @@ async fn a_newer_database_is_refused_postgres() {
     assert!(matches!(Store::open(&location).await, Err(StoreError::Newer(9999))));
 }
 
+#[tokio::test]
+async fn an_error_that_ends_the_transaction_costs_its_batch_alone_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&file(dir.path())).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("test.db"));
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let poison = "CREATE TRIGGER poison BEFORE INSERT ON users WHEN NEW.username LIKE 'poison%' BEGIN
+        SELECT RAISE(ROLLBACK, 'the transaction is gone'); END";
+    sqlx::raw_sql(poison).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    poisoned_batches(store).await;
+}
+
+#[tokio::test]
+async fn an_error_that_ends_the_transaction_costs_its_batch_alone_postgres() {
+    let Some(database) = patchbay_tests::postgres::database().await else { return };
+    let store = open(&Location::postgres(&database.url).unwrap()).await;
+    database
+        .run(
+            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.username LIKE 'poison%' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+                 RETURN NEW; END $$;
+             CREATE TRIGGER poison BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION poison()",
+        )
+        .await;
+    poisoned_batches(store).await;
+}
+
+/// Many write at once; some of what they write ends the transaction of everybody in the batch, or the connection.
+async fn poisoned_batches(store: Store) {
+    let store = Arc::new(store);
+    let tasks: Vec<_> = (0..24)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for n in 0..25 {
+                    let poison = (writer * 25 + n) % 41 == 7;
+                    let payload = format!("{writer}.{n}");
+                    let (name, kept) =
+                        (format!("{}{payload}", if poison { "poison" } else { "user" }), payload.clone());
+                    let written = write(&store, move |tx| {
+                        Box::pin(async move {
+                            tx.append(entry(payload));
+                            tx.insert_user(&new_user(&name), Timestamp::now()).await
+                        })
+                    })
+                    .await;
+                    match written {
+                        Ok(_) => {
+                            assert!(!poison);
+                            acknowledged.push(kept);
+                        }
+                        Err(StoreError::Unavailable(_) | StoreError::Database(_)) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    let mut acknowledged = Vec::new();
+    for task in tasks {
+        acknowledged.extend(task.await.unwrap());
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while write(&store, |tx| {
+        Box::pin(async move { tx.insert_user(&new_user("last"), Timestamp::now()).await })
+    })
+    .await
+    .is_err()
+    {
+        assert!(std::time::Instant::now() < deadline, "the writer never recovered");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut conn = store.read().await.unwrap();
+    let entries = conn.journal(Seq(0), 1000).await.unwrap();
+    let head = conn.journal_head().await.unwrap();
+    assert!(entries.iter().map(|entry| entry.seq.0).eq(1..=head.0), "no seq is skipped or repeated");
+    assert_eq!(*store.head().borrow(), head.0);
+    let mut written: Vec<_> = entries.into_iter().map(|entry| entry.payload).collect();
+    written.sort();
+    acknowledged.sort();
+    assert_eq!(written, acknowledged, "what was acknowledged is there once, and nothing else");
+    assert!(!acknowledged.is_empty());
+    for payload in &acknowledged {
+        assert!(conn.user_by_name(&format!("user{payload}")).await.unwrap().is_some(), "{payload}");
+    }
+}
+
 /// Runs each test of the contract on each database.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
@@ -76,6 +166,7 @@ contract!(
     a_caller_that_goes_away_does_not_cut_an_operation_in_half,
     keys_are_scanned_by_their_bytes,
     lists_may_be_empty,
+    unread_messages_are_counted_up_to_ten_thousand,
     the_journal_is_dense_under_many_writers,
     a_reader_of_the_journal_never_skips,
     the_journal_shows_what_one_may_see_now,
@@ -692,4 +783,27 @@ async fn pages_go_both_ways(store: Store) {
     assert_eq!(page(None, None).await, "43");
     assert_eq!(page(Some(3), None).await, "10");
     assert_eq!(page(None, Some(3)).await, "34");
+}
+
+async fn unread_messages_are_counted_up_to_ten_thousand(store: Store) {
+    let (ann, bob) = (user(&store, "ann").await, user(&store, "bob").await);
+    let id = channel(&store, ann, true).await;
+    let last = write(&store, move |tx| {
+        Box::pin(async move {
+            let mut last = insert(tx, id, bob, "x").await?;
+            for _ in 0..10_000 {
+                last = insert(tx, id, bob, "x").await?;
+            }
+            Ok(last)
+        })
+    });
+    let last = last.await.unwrap();
+    let unread = async || {
+        let view = store.read().await.unwrap().channel_view(id, Some(ann)).await.unwrap();
+        view.unwrap().unread_count
+    };
+    assert_eq!(unread().await, 10_000);
+    let mark = MessageId(last.0 - 7);
+    write(&store, move |tx| Box::pin(async move { tx.mark_read(id, ann, mark).await })).await.unwrap();
+    assert_eq!(unread().await, 7);
 }

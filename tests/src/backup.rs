@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 
 use serde_json::Value;
+use sha2::Digest as _;
 
 /// An archive, read whole.
 #[derive(Debug)]
@@ -64,25 +65,29 @@ impl Backup {
             .collect()
     }
 
-    /// Writes it again without the rows of one table, and with a digest that is right.
+    /// Writes it again without the rows of one table.
     pub fn write_without_table(mut self, path: &Path, table: &str) {
-        use std::io::Write as _;
         let prefix = format!("tables/{table}/");
-        self.entries.retain(|(name, _)| !name.starts_with(&prefix) && name != "end.json");
+        self.entries.retain(|(name, _)| !name.starts_with(&prefix));
+        self.end["rows"][table] = 0.into();
+        self.write(path);
+    }
+
+    /// Writes it again, manifest and end as they are now, and with a digest that is right.
+    pub fn write(mut self, path: &Path) {
         let mut tar = tar::Builder::new(Vec::new());
         let add = |tar: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]| {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
             tar.append_data(&mut header, name, bytes).unwrap();
         };
-        for (name, bytes) in &self.entries {
+        add(&mut tar, "manifest.json", self.manifest.to_string().as_bytes());
+        for (name, bytes) in self.entries.iter().filter(|(name, _)| !name.ends_with(".json")) {
             add(&mut tar, name, bytes);
         }
-        use sha2::Digest as _;
         let digest = sha2::Sha256::digest(tar.get_ref());
         self.end["sha256"] = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
-        self.end["rows"][table] = 0.into();
         add(&mut tar, "end.json", self.end.to_string().as_bytes());
-        File::create(path).unwrap().write_all(&tar.into_inner().unwrap()).unwrap();
+        std::fs::write(path, tar.into_inner().unwrap()).unwrap();
     }
 }

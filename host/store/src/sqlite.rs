@@ -28,7 +28,8 @@ pub(crate) async fn open(path: &Path) -> Result<(Conn, SqlitePool), StoreError> 
 /// A connection that writes, to a file that is made if it isn't there.
 pub(crate) async fn open_to_write(path: &Path) -> Result<SqliteConnection, StoreError> {
     create_private(path)?;
-    let connected = options(path)?.connect().await;
+    // The file remembers it; who only reads could not change it.
+    let connected = options(path)?.journal_mode(SqliteJournalMode::Wal).connect().await;
     connected.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
@@ -57,7 +58,6 @@ fn options(path: &Path) -> Result<SqliteConnectOptions, StoreError> {
     let options = SqliteConnectOptions::from_str("sqlite:")?
         .filename(path)
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // An acknowledged write survives the loss of power, not only of the process.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
