@@ -330,16 +330,8 @@ impl Router {
 
     pub fn pass_on(&mut self, signal: &Signal) {
         match signal {
-            Signal::SessionEnded(session) => {
-                for connection in self.connections.values().filter(|c| c.session == *session) {
-                    connection.close.send_replace(Some(Close::Authentication));
-                }
-            }
-            Signal::AuthorityChanged(user) => {
-                for connection in self.connections.values().filter(|c| c.user == *user) {
-                    connection.close.send_replace(Some(Close::GoingAway));
-                }
-            }
+            Signal::SessionEnded(session) => self.close(Close::Authentication, |c| c.session == *session),
+            Signal::AuthorityChanged(user) => self.close(Close::GoingAway, |c| c.user == *user),
             Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
             Signal::StatusChosen { user_id, status } => {
                 if let Some(change) = self.presence.choose(*user_id, *status) {
@@ -409,7 +401,11 @@ impl Router {
     }
 
     pub fn close_every(&mut self, why: Close) {
-        for connection in self.connections.values() {
+        self.close(why, |_| true);
+    }
+
+    fn close(&mut self, why: Close, which: impl Fn(&Connection) -> bool) {
+        for connection in self.connections.values().filter(|connection| which(connection)) {
             connection.close.send_replace(Some(why));
         }
     }

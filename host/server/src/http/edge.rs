@@ -122,7 +122,7 @@ pub(super) async fn note_route(request: Request, next: Next) -> Response {
 }
 
 /// Counts a request by its address. Whether the process answers must not depend on who else asks; a preflight, which
-/// CORS has answered before, costs as little as its refusal.
+/// CORS has answered before, costs as little as its refusal; and the operator at the machine has no address.
 async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
     let refused = match request.extensions().get::<ClientAddress>() {
         _ if request.uri().path() == "/healthz" => Ok(()),

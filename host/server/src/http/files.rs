@@ -292,14 +292,10 @@ pub(super) fn describe(doc: &mut Document) {
         .refuses(404, &["file_not_found"]);
     let content = json!({ "*/*": { "schema": { "type": "string", "format": "binary" } } });
     let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
-    let headers = json!({
-        "ETag": header("ETag"),
-        "Last-Modified": header("Last-Modified"),
-        "Content-Disposition": header("Content-Disposition"),
-        "X-Content-Type-Options": header("X-Content-Type-Options"),
-    });
-    let mut part = headers.clone();
-    part["Content-Range"] = header("Content-Range");
+    let whole = ["ETag", "Last-Modified", "Content-Disposition", "X-Content-Type-Options"];
+    let all = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), header(name))).collect();
+    let headers = serde_json::Value::Object(all(&whole));
+    let part = serde_json::Value::Object(all(&[&whole[..], &["Content-Range"]].concat()));
     let text = json!({ "type": "string" });
     doc.get("/api/files/{id}/download", download)
         .says("Download a file", "Safe images are shown in the page, anything else is saved.")

@@ -89,8 +89,14 @@ fn around(mut operation: Value, plugin: &str, id: &str, route: &Route, shared: &
         }
     }
     for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
-        if response.get("$ref").is_none() {
-            response["headers"]["X-Request-Id"] = json!({ "$ref": "#/components/headers/X-Request-Id" });
+        // What headers a plugin describes was not looked at when it was installed.
+        let Some(response) = response.as_object_mut().filter(|response| !response.contains_key("$ref"))
+        else {
+            continue;
+        };
+        let headers = response.entry("headers").or_insert_with(|| json!({}));
+        if let Some(headers) = headers.as_object_mut() {
+            headers.insert("X-Request-Id".into(), json!({ "$ref": "#/components/headers/X-Request-Id" }));
         }
     }
     operation
@@ -132,6 +138,7 @@ mod tests {
     const FRAGMENT: &str = r##"{
         "paths": { "/api/plugins/polls/{id}": { "get": { "summary": "Get", "responses": {
             "200": { "description": "x", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/User" } } } },
+            "400": { "description": "x", "headers": 5 },
             "404": { "description": "x", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } }
         } } } },
         "components": { "schemas": { "User": { "properties": { "me": { "$ref": "#/components/schemas/User" } } } } }

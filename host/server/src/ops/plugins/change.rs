@@ -1,9 +1,17 @@
 //! What is written down of a plugin at once, and what the audit log says of it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use patchbay_runtime::Inspection;
+use patchbay_core::Timestamp;
+use patchbay_runtime::{Grants, Inspection};
 use patchbay_store::PluginRow;
 use serde_json::{Map, Value, json};
+
+use super::{
+    PluginChanges, Result,
+    grants::{grants_of, set_grants},
+};
 
 /// A plugin's row as it was and as it is to be, and a version that is new.
 pub(super) struct Change {
@@ -47,4 +55,36 @@ impl Change {
         let action = if uploaded.is_some() { "plugin.installed" } else { "plugin.updated" };
         (!detail.is_empty()).then_some((action, Value::Object(detail)))
     }
+}
+
+/// The row of a plugin that is new.
+pub(super) fn new_row(name: &str, active_digest: Option<String>, grants: &Grants) -> PluginRow {
+    let now = Timestamp::now().0;
+    let mut row = PluginRow {
+        name: name.to_owned(),
+        active_digest,
+        enabled: true,
+        capabilities: String::new(),
+        routes: String::new(),
+        bundled_digest: None,
+        created_at: now,
+        updated_at: now,
+    };
+    set_grants(&mut row, grants);
+    row
+}
+
+/// The row with what an operator wants.
+pub(super) fn apply(row: &mut PluginRow, changes: &PluginChanges) -> Result<()> {
+    let mut grants = grants_of(row)?;
+    if let Some(capabilities) = &changes.grants {
+        grants.capabilities = capabilities.iter().cloned().collect::<BTreeSet<_>>();
+    }
+    if let Some(routes) = &changes.routes {
+        grants.routes.clone_from(routes);
+    }
+    set_grants(row, &grants);
+    row.enabled = changes.enabled.unwrap_or(row.enabled);
+    row.updated_at = Timestamp::now().0;
+    Ok(())
 }

@@ -8,7 +8,7 @@ mod grants;
 mod start;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -22,8 +22,8 @@ use super::{
     sessions::detached,
 };
 use crate::config;
-use change::Change;
-use grants::{grants_of, missing, routes_beyond_prefix, set_grants, shape};
+use change::{Change, apply, new_row};
+use grants::{grants_of, missing, routes_beyond_prefix, shape};
 
 /// The plugins of this deployment. Cheap to clone.
 #[derive(Clone)]
@@ -382,34 +382,4 @@ fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
         }
     }
     faults.into_result()
-}
-
-fn new_row(name: &str, active_digest: Option<String>, grants: &Grants) -> PluginRow {
-    let now = Timestamp::now().0;
-    let mut row = PluginRow {
-        name: name.to_owned(),
-        active_digest,
-        enabled: true,
-        capabilities: String::new(),
-        routes: String::new(),
-        bundled_digest: None,
-        created_at: now,
-        updated_at: now,
-    };
-    set_grants(&mut row, grants);
-    row
-}
-
-fn apply(row: &mut PluginRow, changes: &PluginChanges) -> Result<()> {
-    let mut grants = grants_of(row)?;
-    if let Some(capabilities) = &changes.grants {
-        grants.capabilities = capabilities.iter().cloned().collect::<BTreeSet<_>>();
-    }
-    if let Some(routes) = &changes.routes {
-        grants.routes.clone_from(routes);
-    }
-    set_grants(row, &grants);
-    row.enabled = changes.enabled.unwrap_or(row.enabled);
-    row.updated_at = Timestamp::now().0;
-    Ok(())
 }
