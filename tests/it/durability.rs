@@ -195,7 +195,7 @@ impl Life {
         let reaction = user.request(Method::POST, &format!("{path}/reactions"));
         answer(reaction.json(&json!({ "emoji": "👍" }))).await?;
         known.reacted = true;
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             known.maybe_deleted = true;
             answer(user.request(Method::DELETE, &path)).await?;
             known.deleted = true;
