@@ -81,7 +81,7 @@ impl App {
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
         let (online, connections) = (Online::default(), Connections::new(&config));
         Ok(Self {
-            hub: Hub::start(ops.clone(), online.clone(), config.presence.grace, signals),
+            hub: Hub::start(ops.clone(), online.clone(), &config, signals),
             config: Arc::new(config),
             ops,
             plugins,

@@ -13,11 +13,11 @@ declare! {
         /// Whether the rates of requests, logins and frames are limited; off is for load tests.
         rate: Switch = "on",
         /// Requests per minute from one address (IPv6: one /64), all at once or spread.
-        requests_per_address: Count = "6000",
+        requests_per_address: Count = "30000",
         /// Requests per minute of one user, all at once or spread.
         requests_per_user: Count = "3000",
         /// New accounts per hour from one address.
-        registrations_per_address: Count = "60",
+        registrations_per_address: Count = "600",
         /// Refreshes of tokens per minute from one address.
         refreshes_per_address: Count = "300",
         /// Wrong passwords for one account from one address before it has to wait.
@@ -28,6 +28,8 @@ declare! {
         connections: Count = "20000",
         /// Connections at once from one address that is not a trusted proxy.
         connections_per_address: Count = "2000",
+        /// Sockets of one user at once, over all devices and windows.
+        sockets_per_user: Count = "100",
         /// How long the head of a request may take to arrive, from its first byte.
         header_time: Duration = "10s",
         /// How long the body of a request may stand still.
@@ -40,6 +42,12 @@ declare! {
 }
 
 impl Limits {
+    /// How many sockets a user may have.
+    pub fn sockets(&self) -> usize {
+        let count = usize::try_from(self.sockets_per_user.0.get()).unwrap_or(usize::MAX);
+        if self.limits_rates() { count } else { usize::MAX }
+    }
+
     /// Whether rates are limited.
     pub fn limits_rates(&self) -> bool {
         self.rate == Switch::On

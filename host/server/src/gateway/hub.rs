@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     bus::Signal,
+    config::Config,
     ops::{self, Ops},
 };
 
@@ -62,12 +63,13 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts the hub at the journal's present end. A user without a socket counts as here for `grace`.
-    pub fn start(ops: Ops, online: Online, grace: Duration, signals: mpsc::Receiver<Signal>) -> Self {
+    /// Starts the hub at the journal's present end.
+    pub fn start(ops: Ops, online: Online, config: &Config, signals: mpsc::Receiver<Signal>) -> Self {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let head = ops.store().head();
         let position = *head.borrow();
-        let router = Router::new(ops, online, Presence::new(grace), position);
+        let presence = Presence::new(config.presence.grace);
+        let router = Router::new(ops, online, presence, config.limits.sockets(), position);
         tokio::spawn(run(router, head, inbox, signals));
         Self { commands }
     }

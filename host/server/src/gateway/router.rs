@@ -29,8 +29,6 @@ use crate::{
 const QUEUE: usize = 512;
 /// Entries read from the journal at once.
 const READ: i64 = 256;
-/// Connections of one user, over all devices and windows. One more is refused.
-const MAX_CONNECTIONS: usize = 100;
 /// Channels with more connected members than this tell nobody of presence: each coming and going would be told to
 /// all of them, which grows with the square of the members.
 const MAX_AUDIENCE: usize = 1_000;
@@ -60,6 +58,8 @@ pub(super) struct Router {
     ops: Ops,
     online: Online,
     presence: Presence,
+    /// One more is refused.
+    sockets_per_user: usize,
     /// Users whose last socket has closed, to be recorded.
     seen: HashSet<UserId>,
     record_at: Instant,
@@ -77,8 +77,9 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub fn new(ops: Ops, online: Online, presence: Presence, position: i64) -> Self {
+    pub fn new(ops: Ops, online: Online, presence: Presence, sockets_per_user: usize, position: i64) -> Self {
         Self {
+            sockets_per_user,
             ops,
             online,
             presence,
@@ -102,8 +103,8 @@ impl Router {
         session: SessionId,
     ) -> Result<Registered, ops::Error> {
         let mine = self.by_user.get(&user);
-        if mine.is_some_and(|mine| mine.chat.len() + mine.presence.len() >= MAX_CONNECTIONS) {
-            let why = format!("a user can have {MAX_CONNECTIONS} sockets");
+        if mine.is_some_and(|mine| mine.chat.len() + mine.presence.len() >= self.sockets_per_user) {
+            let why = format!("a user can have {} sockets", self.sockets_per_user);
             return Err(ops::Error::Conflict("too_many_sockets", why));
         }
         let chosen = if self.presence.contains(user) {
