@@ -110,6 +110,10 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, NotAPicture> {
     limits.max_alloc = Some(MAX_DECODED);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(refusal)?;
+    // The library holds its own buffers to the limit, and not the one that the picture is decoded into.
+    if image::ImageDecoder::total_bytes(&decoder) > MAX_DECODED {
+        return Err(NotAPicture::TooLarge);
+    }
     let orientation = image::ImageDecoder::orientation(&mut decoder).map_err(refusal)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     picture.apply_orientation(orientation);
@@ -133,6 +137,35 @@ mod tests {
         let picture = DynamicImage::new_rgb8(width, height);
         picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
         bytes
+    }
+
+    /// A PNG that says it has `side` by `side` pixels of 8 bytes, and has none.
+    fn head_of_png(side: u32) -> Vec<u8> {
+        let crc = |bytes: &[u8]| {
+            !bytes.iter().fold(!0u32, |crc, byte| {
+                (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                    (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1))
+                })
+            })
+        };
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        let size = side.to_be_bytes();
+        for (kind, data) in
+            [(b"IHDR", [&size[..], &size[..], &[16, 6, 0, 0, 0]].concat()), (b"IDAT", vec![0x78, 0x9c])]
+        {
+            png.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+            let chunk = [&kind[..], &data].concat();
+            png.extend(&chunk);
+            png.extend(crc(&chunk).to_be_bytes());
+        }
+        png
+    }
+
+    #[test]
+    fn what_would_take_too_much_memory_is_not_begun() {
+        // 5,792² pixels of 8 bytes are 256 MiB.
+        assert!(matches!(normalise(&head_of_png(5_793)), Err(NotAPicture::TooLarge)));
+        assert!(matches!(normalise(&head_of_png(5_792)), Err(NotAPicture::Damaged)));
     }
 
     #[test]

@@ -70,7 +70,7 @@ struct Inner {
     /// Rung when bytes have been put down for removal.
     removals: tokio::sync::Notify,
     /// Images that are decoded at the same time; others wait for a while.
-    decoding: tokio::sync::Semaphore,
+    decoding: Arc<tokio::sync::Semaphore>,
     keys: Keys,
     sessions: SessionCache,
     auth: config::Auth,
@@ -102,7 +102,7 @@ impl Ops {
             file_limits: config.files.clone(),
             uploads: uploads::Places::default(),
             removals: tokio::sync::Notify::new(),
-            decoding: tokio::sync::Semaphore::new(MAX_DECODING),
+            decoding: Arc::new(tokio::sync::Semaphore::new(MAX_DECODING)),
             keys,
             sessions: SessionCache::default(),
             auth: config.auth.clone(),

@@ -1,11 +1,11 @@
 //! Profile pictures.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
 use patchbay_core::{Actor, Event, Timestamp, User, UserId};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Error, Ops, Result, Thing, journal::emit, sessions::Caller, sessions::detached};
 use crate::{files::Content, picture};
@@ -53,8 +53,12 @@ impl Ops {
     }
 
     async fn keep_picture(&self, bytes: Bytes) -> Result<String> {
-        let _place = self.decoding_place().await?;
-        let decoded = tokio::task::spawn_blocking(move || picture::normalise(&bytes));
+        let place = self.decoding_place().await?;
+        let decoded = tokio::task::spawn_blocking(move || {
+            // A caller who hangs up doesn't end the work, and must not make room for more.
+            let _place = place;
+            picture::normalise(&bytes)
+        });
         let png = decoded
             .await
             .map_err(|error| Error::Internal(format!("decoding a picture failed: {error}")))?
@@ -78,8 +82,8 @@ impl Ops {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if none is free within 10 s.
-    pub(super) async fn decoding_place(&self) -> Result<SemaphorePermit<'_>> {
-        match tokio::time::timeout(DECODING_WAIT, self.0.decoding.acquire()).await {
+    pub(super) async fn decoding_place(&self) -> Result<OwnedSemaphorePermit> {
+        match tokio::time::timeout(DECODING_WAIT, Arc::clone(&self.0.decoding).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Error::Unavailable("too many images at once".into())),
         }
