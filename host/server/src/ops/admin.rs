@@ -60,6 +60,7 @@ impl Ops {
                 .store
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move {
+                        by.demand_still(tx).await?;
                         let now = Timestamp::now();
                         let row = new_user(new, hashed, is_superuser);
                         let id = tx.insert_user(&row, now).await.map_err(taken)?;
@@ -95,6 +96,7 @@ impl Ops {
                 .store
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move {
+                        by.demand_still(tx).await?;
                         let user = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
                         if user.is_bot {
                             return Err(Error::Conflict("is_bot", "a bot has no password".into()));
@@ -164,6 +166,7 @@ struct Changed {
 }
 
 async fn set_standing(tx: &mut Tx, by: &Admin, id: UserId, changes: StandingChanges) -> Result<Changed> {
+    by.demand_still(tx).await?;
     let old = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
     let (mut user, now) = (old.clone(), Timestamp::now());
     user.is_active = changes.is_active.unwrap_or(old.is_active);

@@ -7,7 +7,7 @@ use patchbay_core::{Actor, Timestamp};
 use patchbay_store::{AuditActor, AuditRow, NewAuditEntry, Tx};
 use serde_json::Value;
 
-use super::{Ops, PageOf, PageRequest, Result, access::demand_superuser};
+use super::{Error, Ops, PageOf, PageRequest, Result, access::demand_superuser};
 
 /// Who administers, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,13 @@ impl Admin {
     /// Demands that this is a superuser or the operator at the machine.
     pub(super) fn demand(&self) -> Result<()> {
         demand_superuser(&self.actor)
+    }
+
+    /// Demands the same of the database: somebody else may have ended it since the request was let in.
+    pub(super) async fn demand_still(&self, tx: &mut Tx) -> Result<()> {
+        let Some(id) = self.actor.user_id() else { return self.demand() };
+        let is_still = tx.user(id).await?.is_some_and(|user| user.is_active && user.is_superuser);
+        if is_still { Ok(()) } else { Err(Error::Forbidden("only superusers may do this".into())) }
     }
 }
 

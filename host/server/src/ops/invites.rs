@@ -59,6 +59,7 @@ impl Ops {
             .store
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
+                    by.demand_still(tx).await?;
                     let id = tx.insert_invite(&new, now).await?;
                     let detail = json!({
                         "email": new.email, "max_uses": new.max_uses, "expires_at": Time(new.expires_at),
@@ -92,6 +93,7 @@ impl Ops {
             .store
             .write(move |tx| {
                 Box::pin(async move {
+                    by.demand_still(tx).await?;
                     let invite = tx.invite(id).await?.ok_or(Error::NotFound(Thing::Invite))?;
                     tx.delete_invite(id).await?;
                     let detail = json!({ "email": invite.email, "uses": invite.uses });

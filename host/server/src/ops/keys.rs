@@ -248,6 +248,12 @@ impl Ops {
         detached(async move {
             let _turn = turn;
             let keys = &this.0.keys;
+            // An earlier change may have been carried out without a word of it: then the key beside is the one that
+            // fits, and must not be overwritten.
+            sealed_rows(&mut this.0.store.read().await?, &keys.master()).await?;
+            if keys.place.read_next()?.is_some_and(|next| next.id() == keys.master().id()) {
+                keys.place.adopt_next()?;
+            }
             // Until this is adopted, a start finds both keys and takes the one that fits.
             keys.place.write_next(&new)?;
             let (old, next) = (keys.master(), new.clone());

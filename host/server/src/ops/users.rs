@@ -56,7 +56,7 @@ impl Ops {
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn update_me(&self, caller: &Caller, changes: ProfileChanges) -> Result<User> {
         check_changes(&changes)?;
-        let hashed = match changes.password.clone() {
+        let password = match changes.password.clone() {
             Some((current, new)) => Some(self.new_password(caller, current, new).await?),
             None => None,
         };
@@ -65,7 +65,7 @@ impl Ops {
             let (user, ended) = this
                 .0
                 .store
-                .write(move |tx| Box::pin(async move { update_me(tx, &caller, changes, hashed).await }))
+                .write(move |tx| Box::pin(async move { update_me(tx, &caller, changes, password).await }))
                 .await?;
             for session in ended {
                 this.after_session_end(session).await;
@@ -75,15 +75,16 @@ impl Ops {
         .await
     }
 
-    async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<String> {
+    async fn new_password(&self, caller: &Caller, current: String, new: String) -> Result<NewPassword> {
         let secret = self.0.store.read().await?.secret_by_id(caller.user_id).await?;
+        let proved = secret.and_then(|secret| secret.hashed_password);
         let attempt = self.password_attempt(caller.user_id)?;
-        let verdict = self.0.passwords.verify(current, secret.and_then(|s| s.hashed_password)).await;
+        let verdict = self.0.passwords.verify(current, proved.clone()).await;
         settle(attempt, verdict.as_ref().ok().map(|verdict| *verdict != Verdict::Wrong));
         if verdict? == Verdict::Wrong {
             return Err(Error::invalid("password.current", "wrong", "is not the present password"));
         }
-        Ok(self.0.passwords.hash(new).await?)
+        Ok(NewPassword { proved, hashed: self.0.passwords.hash(new).await? })
     }
 
     /// Records what the actor wants to show.
@@ -115,14 +116,24 @@ impl Ops {
     }
 }
 
+/// A password to be set in place of the one that was proved to be known.
+struct NewPassword {
+    proved: Option<String>,
+    hashed: String,
+}
+
 /// The changed user, and the sessions that ended with the old password.
 async fn update_me(
     tx: &mut Tx,
     caller: &Caller,
     changes: ProfileChanges,
-    hashed: Option<String>,
+    password: Option<NewPassword>,
 ) -> Result<(User, Vec<SessionId>)> {
     let (id, now) = (caller.user_id, Timestamp::now());
+    // An operator may have ended the session since, and must not find his own password replaced.
+    if tx.session(caller.session_id).await?.is_none() {
+        return Err(Error::unauthenticated());
+    }
     let old = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
     let mut user = old.clone();
     user.username = changes.username.unwrap_or(user.username);
@@ -133,7 +144,10 @@ async fn update_me(
         tx.update_profile(&user, now).await.map_err(taken)?;
         emit(tx, &caller.actor, &Event::UserUpdated(user.clone()), now);
     }
-    let Some(hashed) = hashed else { return Ok((user, Vec::new())) };
+    let Some(NewPassword { proved, hashed }) = password else { return Ok((user, Vec::new())) };
+    if tx.secret_by_id(id).await?.and_then(|secret| secret.hashed_password) != proved {
+        return Err(Error::Conflict("conflict", "the password was changed meanwhile".into()));
+    }
     user.updated_at = now;
     tx.set_password(id, &hashed, now).await?;
     let ended = tx.delete_other_sessions(id, caller.session_id).await?;

@@ -1,14 +1,16 @@
 //! Guessing passwords: waits that grow with each failure and end with a success.
 //!
-//! Failures are counted in three places, and an attempt needs leave in each:
+//! Failures are counted in four places, and an attempt needs leave in each:
 //!
 //! - **account and address**: after `limits.login_failures` wrong passwords the next attempt waits 1 s, then 2, 4, up
 //!   to `limits.login_wait`. Nobody else waits: a stranger who guesses locks himself out, and the owner comes in from
 //!   any other address as if nothing had happened.
 //! - **address**, over all accounts, with ten times as many failures free, against trying one password on many
 //!   accounts. A success does not end it, or an attacker would log in to an account of his own between guesses.
-//! - **account**, over all addresses, against many addresses that guess together. A hundred failures are free, and no
-//!   wait is longer than 30 s: whoever has the right password gets in soon, and 3,000 guesses a day get nowhere. An address
+//! - **account**, over all addresses of a network (IPv4 /16, IPv6 /32), against many addresses that guess together. A
+//!   hundred failures are free, and no wait is longer than 30 s: 3,000 guesses a day get nowhere, and the owner elsewhere
+//!   does not notice. Over all networks together ten thousand are free, so that it takes a crowd all over the world to
+//!   make everybody wait those 30 s. An address
 //!   from which the account has a session is not asked: the owner at his desk notices nothing. What is refused
 //!   in the places above is not counted here, so that one address can't make the account wait for others.
 //!
@@ -34,8 +36,10 @@ use crate::{
 
 /// How much more an address may fail over all accounts than with one.
 const ADDRESS_FACTOR: u32 = 10;
-/// Failures of an account over all addresses before attempts wait.
+/// Failures of an account over all addresses of a network (IPv4 /16, IPv6 /32) before attempts from there wait.
 const ACCOUNT_FREE: u32 = 100;
+/// How much more it may fail over all networks than from one.
+const NETWORKS: u32 = 100;
 /// The longest wait for those.
 const ACCOUNT_WAIT: Duration = Duration::from_secs(30);
 /// Failures are forgotten when none has been added for this long.
@@ -133,10 +137,12 @@ impl Guesses {
                 false,
             ),
         ];
-        let whole = hash("account", &account, 0);
-        let whole = place(whole, whole, ACCOUNT_FREE, ACCOUNT_WAIT.min(self.longest), true);
+        let longest = ACCOUNT_WAIT.min(self.longest);
+        let (nearby, whole) = (hash("account", &account, around), hash("account", &account, 0));
+        let nearby = place(nearby, nearby, ACCOUNT_FREE, longest, true);
+        let whole = place(whole, whole, ACCOUNT_FREE * NETWORKS, longest, true);
         let now = Instant::now();
-        match self.attempt(&[own[0], own[1], whole], now) {
+        match self.attempt(&[own[0], own[1], nearby, whole], now) {
             Ok(attempt) => Ok(attempt),
             // If only the account as a whole has to wait, whoever is known doesn't.
             Err(_) if self.wait(&own, now).is_zero() && is_known().await? => {
