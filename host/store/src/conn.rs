@@ -49,6 +49,14 @@ impl Conn {
     }
 }
 
+impl Conn {
+    /// Stands in for a connection that has been given up, so that its server sees it end: nothing can be done with it.
+    pub(crate) async fn none() -> Result<Self, sqlx::Error> {
+        let nothing = sqlx::sqlite::SqliteConnectOptions::new().in_memory(true);
+        Ok(sqlx::ConnectOptions::connect(&nothing).await?.into())
+    }
+}
+
 impl From<SqliteConnection> for Conn {
     fn from(connection: SqliteConnection) -> Self {
         Self(Inner::Sqlite(Box::new(Box::new(connection))))

@@ -10,6 +10,9 @@ pub enum StoreError {
     /// PostgreSQL was lost while it committed, nobody knows until they look.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// It stopped answering while a restore was made to last: that may have happened or not.
+    #[error("the database stopped answering while it committed, look whether it did: {0}")]
+    Unknown(String),
     /// A uniqueness rule was broken; the text names the table's column (`users.username_key`).
     #[error("a unique value exists: {0}")]
     Unique(String),

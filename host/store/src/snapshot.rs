@@ -263,7 +263,8 @@ impl Restore {
     /// journal counted on from the copy, its last `seq` would one day seem to be of this history.)
     ///
     /// # Errors
-    /// What the database says; then nothing of it remains.
+    /// What the database says; then nothing of it remains. If it could not even say whether the last statement, which
+    /// makes it last, was carried out: [`StoreError::Unknown`].
     pub async fn finish(mut self, counters: &BTreeMap<String, i64>) -> Result<(), StoreError> {
         self.conn.set_counters(counters).await?;
         for query in std::mem::take(&mut self.silenced) {
@@ -271,12 +272,19 @@ impl Restore {
         }
         self.conn.migrate(self.migrations, None).await?;
         self.conn.start_journal_afresh(JOURNAL_JUMP).await?;
-        self.conn.execute("COMMIT").await?;
-        if matches!(self.conn.0, Inner::Sqlite(_)) {
-            // It is all in the log, which would stay as large as the database.
-            self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        let committed = self.conn.execute("COMMIT").await;
+        match (&self.conn.0, committed) {
+            (Inner::Sqlite(_), committed) => {
+                committed?;
+                // It is all in the log, which would stay as large as the database. That can be done later too.
+                if let Err(error) = self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").await {
+                    tracing::warn!(%error, "the log of the restored database was not folded in");
+                }
+                Ok(())
+            }
+            (Inner::Postgres(_), Ok(())) => Ok(()),
+            (Inner::Postgres(_), Err(error)) => Err(StoreError::Unknown(error.to_string())),
         }
-        Ok(())
     }
 }
 

@@ -218,6 +218,7 @@ async fn run(
             return;
         }
         if let (false, Some(server)) = (stands, &server) {
+            give_up(&mut tx).await;
             let Some((conn, seq)) = reconnect(server, &mut commands).await else { return };
             replace(&mut tx, conn, seq, &head);
         }
@@ -231,10 +232,19 @@ async fn begin(tx: &mut Tx, server: Option<&Server>, head: &watch::Sender<i64>) 
     if matches!(tokio::time::timeout(BATCH_WAIT, tx.conn.begin()).await, Ok(Ok(()))) {
         return Ok(());
     }
+    give_up(tx).await;
     let (conn, seq) = server.reconnect().await?;
     tracing::info!("the writer had lost its connection to PostgreSQL and has another one");
     replace(tx, conn, seq, head);
     Ok(tx.conn.begin().await?)
+}
+
+/// Lets a connection go that is lost, or seems to be: while it is open its session holds the lock that the next one needs.
+async fn give_up(tx: &mut Tx) {
+    match Conn::none().await {
+        Ok(none) => tx.conn = none,
+        Err(error) => tracing::warn!(%error, "a lost connection is still held"),
+    }
 }
 
 /// Goes on with another connection, which has seen the journal up to `seq`: the lost one may have committed without

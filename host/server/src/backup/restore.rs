@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use patchbay_store::{Kind, Location, Restore, Table, Value};
+use patchbay_store::{Kind, Location, Restore, StoreError, Table, Value};
 use sha2::{Digest, Sha256};
 use tar::Archive;
 use tokio::runtime::Handle;
@@ -48,7 +48,7 @@ pub fn restore(
     }
     file.rewind()?;
     let mut taking =
-        Taking { runtime, files, objects: Vec::new(), key: None, rows: BTreeMap::new(), restore };
+        Taking { runtime, files, objects: Vec::new(), count: 0, key: None, rows: BTreeMap::new(), restore };
     let taken = taking.all(&mut file, &manifest, &end);
     let Taking { files, objects, key, restore, .. } = taking;
     let key_file = data_dir.join(KEY);
@@ -59,7 +59,9 @@ pub fn restore(
         }
         Ok(runtime.block_on(restore.finish(&manifest.counters))?)
     });
-    if done.is_err() {
+    // Where nobody knows whether the rows are there, what they need stays.
+    let is_certain = !matches!(&done, Err(BackupError::Store(StoreError::Unknown(_))));
+    if done.is_err() && is_certain {
         for path in objects {
             if let Err(error) = runtime.block_on(files.delete(&path)) {
                 tracing::warn!(%error, path, "bytes of a restore that failed were not removed");
@@ -157,8 +159,10 @@ fn small(entry: &mut impl Read) -> Result<Vec<u8>, BackupError> {
 struct Taking<'a> {
     runtime: &'a Handle,
     files: Files,
-    /// Those written so far.
+    /// Those written so far that were not there before.
     objects: Vec<String>,
+    /// How many have been written.
+    count: u64,
     key: Option<Vec<u8>>,
     rows: BTreeMap<String, u64>,
     restore: Restore,
@@ -194,7 +198,7 @@ impl Taking<'_> {
             self.rows.get(&table.name).copied().unwrap_or(0)
                 == end.rows.get(&table.name).copied().unwrap_or(0)
         });
-        if !counted || self.objects.len() as u64 != end.objects {
+        if !counted || self.count != end.objects {
             return Err(broken("it doesn't hold as many rows and files as it says"));
         }
         Ok(())
@@ -218,6 +222,8 @@ impl Taking<'_> {
     }
 
     fn object(&mut self, path: &str, content: &mut impl Read) -> Result<(), BackupError> {
+        // What a failure undoes: a store that other data lies in keeps it.
+        let is_new = self.runtime.block_on(self.files.size(path))?.is_none();
         // A pipe between what is read here and what is written there.
         let (reader, mut writer) = tokio::io::duplex(BUFFER);
         let files = self.files.clone();
@@ -225,7 +231,10 @@ impl Taking<'_> {
         let receiving = self
             .runtime
             .spawn(async move { files.receive(&kept, ReaderStream::with_capacity(reader, BUFFER)).await });
-        self.objects.push(path.to_owned());
+        self.count += 1;
+        if is_new {
+            self.objects.push(path.to_owned());
+        }
         let mut buffer = vec![0; BUFFER];
         loop {
             let read = content.read(&mut buffer)?;

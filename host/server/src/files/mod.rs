@@ -155,7 +155,7 @@ impl Files {
             }
             (Place::Bucket(_), None) => Ok(()),
             (Place::Directory(root), _) => {
-                let path = root.join(path);
+                let path = root.join(self.key(path).as_ref());
                 let swept = tokio::task::spawn_blocking(move || sweep(&path)).await;
                 swept.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(unreadable)?;
                 Ok(())
