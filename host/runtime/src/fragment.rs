@@ -80,6 +80,11 @@ impl Fragment {
         let valid = |name: &str| {
             (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         };
+        if let Some((name, _)) =
+            self.schemas.iter().find(|(_, schema)| !schema.is_object() && !schema.is_boolean())
+        {
+            return Err(format!("components.schemas.{name}: must be a schema"));
+        }
         match self.schemas.keys().find(|name| !valid(name)) {
             Some(name) => {
                 Err(format!("components.schemas.{name}: a name is 1 to 64 of letters, digits and _"))
@@ -106,10 +111,23 @@ impl Fragment {
                 if let Some(name) = operation.keys().find(|name| !known.contains(&name.as_str())) {
                     return Err(format!("{method} {path}: {name}: is not one of {}", known.join(", ")));
                 }
-                if !operation.get("responses").is_some_and(|responses| {
-                    responses.as_object().is_some_and(|all| all.values().all(Value::is_object))
-                }) {
+                let responses = operation.get("responses").and_then(Value::as_object);
+                if !responses
+                    .is_some_and(|all| all.iter().all(|(name, one)| is_status(name) && one.is_object()))
+                {
                     return Err(format!("{method} {path}: responses: must be objects by status"));
+                }
+                let is_odd = |name: &str, is_right: fn(&Value) -> bool| {
+                    operation.get(name).is_some_and(|value| !is_right(value))
+                };
+                let are_objects =
+                    |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_object));
+                if is_odd("summary", Value::is_string)
+                    || is_odd("description", Value::is_string)
+                    || is_odd("requestBody", Value::is_object)
+                    || is_odd("parameters", are_objects)
+                {
+                    return Err(format!("{method} {path}: a part has the wrong type"));
                 }
             }
         }
@@ -145,6 +163,13 @@ impl Fragment {
         let host = HOST_SCHEMAS.join(", ");
         Err(format!("$ref {reference:?}: must be {SCHEMA}NAME of its own, or one of {host}"))
     }
+}
+
+/// `200`, `4XX` or `default`.
+fn is_status(name: &str) -> bool {
+    let [first, rest @ ..] = name.as_bytes() else { return false };
+    let is_code = rest.len() == 2 && (rest == b"XX" || rest.iter().all(u8::is_ascii_digit));
+    name == "default" || (b'1'..=b'5').contains(first) && is_code
 }
 
 fn object(value: Option<Value>, name: &str) -> Result<Map<String, Value>, String> {
@@ -200,6 +225,11 @@ mod tests {
             r#"{"paths":{"/api/plugins/a/{id}":{"get":{}}}}"#,
             r#"{"paths":{"/api/plugins/a/{id}":{"get":{"responses":{"200":1}}}}}"#,
             r#"{"paths":{"/api/plugins/a/{id}":{"get":{"responses":{},"security":[]}}}}"#,
+            r#"{"paths":{"/api/plugins/a/{id}":{"get":{"responses":{"banana":{}}}}}}"#,
+            r#"{"paths":{"/api/plugins/a/{id}":{"get":{"responses":{},"parameters":5}}}}"#,
+            r#"{"paths":{"/api/plugins/a/{id}":{"get":{"responses":{},"parameters":[5]}}}}"#,
+            r#"{"paths":{"/api/plugins/a/{id}":{"get":{"responses":{},"requestBody":"x"}}}}"#,
+            r#"{"components":{"schemas":{"A":7}}}"#,
             r#"{"components":{"schemas":{"a.b":{}}}}"#,
             r##"{"components":{"schemas":{"A":{"$ref":"#/components/schemas/Session"}}}}"##,
             r#"{"components":{"schemas":{"A":{"$ref":"http://example.org/schema"}}}}"#,

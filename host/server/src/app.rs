@@ -263,10 +263,12 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
     app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
     let control = Control::start(&app);
+    // Before anybody is told that the server is there.
+    let told = told_to_stop().map_err(|error| StartError::new("signals", error))?;
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address), demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     let removing = tokio::spawn(app.ops.clone().keep_removing());
-    run(app.clone(), listener, metrics.map(|(listener, _)| listener)).await?;
+    run(app.clone(), listener, metrics.map(|(listener, _)| listener), told).await?;
     drop(control);
     tidying.abort();
     removing.abort();
@@ -282,7 +284,12 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     Ok((listener, address))
 }
 
-async fn run(app: App, listener: TcpListener, metrics: Option<TcpListener>) -> Result<(), StartError> {
+async fn run(
+    app: App,
+    listener: TcpListener,
+    metrics: Option<TcpListener>,
+    told: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serve = |listener, router, connections| {
         http::serve(listener, router, Arc::clone(&app.config), connections, stopped.clone())
@@ -297,7 +304,7 @@ async fn run(app: App, listener: TcpListener, metrics: Option<TcpListener>) -> R
         ended = &mut serving => {
             return Err(StartError(format!("the listener ended: {ended:?}")));
         }
-        () = told_to_stop() => {}
+        () = told => {}
     }
     tracing::info!("stopping: connections are told to resume elsewhere");
     app.stopping.store(true, Ordering::Relaxed);
@@ -319,25 +326,25 @@ async fn run(app: App, listener: TcpListener, metrics: Option<TcpListener>) -> R
     Ok(())
 }
 
-async fn told_to_stop() {
-    let terminated = async {
-        #[cfg(unix)]
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
+/// Resolves when a signal tells the program to stop. From this call on, not only once it is awaited, such a signal no
+/// longer ends the program by itself.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM can't be handled");
-                std::future::pending::<()>().await;
-            }
-        }
-        #[cfg(not(unix))]
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+        })
     }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
 
 /// `plugins` beside the program, or one level above it as in a build directory.

@@ -175,7 +175,7 @@ async fn obey(router: &mut Router, command: Command) {
             let _ = reply.send(followed);
         }
         Command::CloseAll(reply) => {
-            router.close_every(Close::GoingAway);
+            router.stop();
             let _ = reply.send(());
         }
         Command::Finish(reply) => {

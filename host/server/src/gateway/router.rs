@@ -67,6 +67,8 @@ pub(super) struct Router {
     /// The last entry that has been routed.
     position: i64,
     next_id: u64,
+    /// No more connections come in.
+    closing: bool,
     connections: HashMap<u64, Connection>,
     by_user: HashMap<UserId, Connections>,
     /// Members who are here, by channel.
@@ -88,6 +90,7 @@ impl Router {
             record_all_at: Instant::now() + RECORD_EVERY,
             position,
             next_id: 0,
+            closing: false,
             connections: HashMap::new(),
             by_user: HashMap::new(),
             members: HashMap::new(),
@@ -102,6 +105,9 @@ impl Router {
         user: UserId,
         session: SessionId,
     ) -> Result<Registered, ops::Error> {
+        if self.closing {
+            return Err(ops::Error::Unavailable("the server is going away".into()));
+        }
         let mine = self.by_user.get(&user);
         if mine.is_some_and(|mine| mine.chat.len() + mine.presence.len() >= self.sockets_per_user) {
             let why = format!("a user can have {} sockets", self.sockets_per_user);
@@ -399,6 +405,12 @@ impl Router {
         for id in ids {
             self.deliver(id, &delivery);
         }
+    }
+
+    /// Tells every connection, and whoever comes from now on, that the server is going away.
+    pub fn stop(&mut self) {
+        self.closing = true;
+        self.close_every(Close::GoingAway);
     }
 
     pub fn close_every(&mut self, why: Close) {

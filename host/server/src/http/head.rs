@@ -187,6 +187,8 @@ pub(super) struct Watched<S> {
     given: usize,
     patience: Option<Pin<Box<Sleep>>>,
     write_patience: Option<Pin<Box<Sleep>>>,
+    /// All that was written has been taken by the system: the library lets go of an answer's body before that.
+    flushed: bool,
     fault: Option<Fault>,
     /// Given back when the connection ends, whatever it has become.
     _place: Arc<Place>,
@@ -205,6 +207,7 @@ impl<S> Watched<S> {
             given: 0,
             patience,
             write_patience: None,
+            flushed: true,
             fault: None,
             _place: place,
         }
@@ -313,7 +316,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
                 this.give(into);
                 return Poll::Ready(Ok(()));
             }
-            Phase::Request(passed) if this.between.over.swap(false, Ordering::Acquire) => {
+            Phase::Request(passed) if this.flushed && this.between.over.swap(false, Ordering::Acquire) => {
                 if !passed.is_body() {
                     this.phase = Phase::Unseen;
                     return Pin::new(&mut this.stream).poll_read(cx, into);
@@ -352,6 +355,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.flushed = false;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch_write(cx, written)
     }
@@ -361,6 +365,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.flushed = false;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.watch_write(cx, written)
     }
@@ -370,7 +375,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        self.flushed |= flushed.is_ok();
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

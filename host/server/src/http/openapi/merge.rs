@@ -21,16 +21,16 @@ pub(super) fn add(document: &mut Value, manifest: &Manifest, fragment: Option<&F
         for method in &route.methods {
             let method = method.as_str().to_ascii_lowercase();
             let said = fragment.and_then(|fragment| fragment.operation(&route.path, &method));
-            let operation = said.cloned().unwrap_or_else(|| unsaid(route));
+            let mut operation = said.cloned().unwrap_or_else(|| unsaid(route));
+            if let Some(fragment) = fragment {
+                rename(&mut operation, plugin, fragment);
+            }
             let id = id(plugin, &method, &route.path);
             document["paths"][&route.path][method] = around(operation, plugin, &id, route, &mut responses);
         }
     }
     document["components"]["responses"] = responses;
     let Some(fragment) = fragment else { return };
-    for route in &manifest.routes {
-        rename(&mut document["paths"][&route.path], plugin, fragment);
-    }
     for (name, schema) in fragment.schemas() {
         let mut schema = schema.clone();
         rename(&mut schema, plugin, fragment);
