@@ -120,3 +120,30 @@ async fn plugins_describe_their_own_endpoints() {
     assert_eq!(document["paths"].get(path), None);
     assert_eq!(document["components"]["schemas"].get("reactions.Reaction"), None);
 }
+
+/// Whoever adds a list that forgets its bounds is found here.
+#[tokio::test]
+async fn every_list_has_a_limit_and_keeps_to_it() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await;
+    ann.say(ann.channel("general", &[]).await, "hello").await;
+    let document = ann.document().await;
+    let mut lists = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let schema = &item["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+        let name = schema.as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or_default();
+        if !document["components"]["schemas"][name]["properties"]["has_more"].is_object() {
+            continue;
+        }
+        lists += 1;
+        let path: Vec<_> =
+            path.split('/').map(|part| if part.starts_with('{') { "1" } else { part }).collect();
+        for limit in ["0", "201", "-1", "x"] {
+            let answer = ann.get(&format!("{}?limit={limit}", path.join("/"))).await;
+            assert_eq!(answer.problem(422), "validation_failed", "{path:?} {limit}");
+        }
+        let page = ann.get(&format!("{}?limit=1", path.join("/"))).await.expect(200);
+        assert!(page["items"].as_array().unwrap().len() <= 1, "{page}");
+    }
+    assert!(lists >= 12, "{lists}");
+}

@@ -645,7 +645,6 @@ async fn lists_may_be_empty(store: Store) {
     assert!(conn.user_ids_by_name(&[]).await.unwrap().is_empty());
     assert!(conn.reaction_counts(&[], Some(ann)).await.unwrap().is_empty());
     assert!(conn.kv_get_many("poll", &[]).await.unwrap().is_empty());
-    write(&store, |tx| Box::pin(async move { tx.set_last_seen(&[], Timestamp::now()).await })).await.unwrap();
 }
 
 /// A file whose bytes are at `path`, whole if it is attached to a message.

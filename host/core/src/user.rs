@@ -39,18 +39,14 @@ pub struct VisiblePresence {
     pub user_id: UserId,
     /// What the user chose to show, or offline for who isn't here.
     pub status: Status,
-    /// When a socket of the user was last open; never of who chose to be invisible.
+    /// When the user was last here, or chose to be invisible.
     pub last_seen: Option<Timestamp>,
 }
 
 impl VisiblePresence {
     /// What others see of a user who chose to show this.
     pub fn of(user_id: UserId, chosen: Status, last_seen: Option<Timestamp>, is_here: bool) -> Self {
-        Self {
-            user_id,
-            status: if is_here { chosen } else { Status::Offline },
-            last_seen: last_seen.filter(|_| chosen != Status::Offline),
-        }
+        Self { user_id, status: if is_here { chosen } else { Status::Offline }, last_seen }
     }
 }
 

@@ -265,11 +265,16 @@ impl Conn {
         Ok(())
     }
 
-    /// Records when users were last seen.
-    pub async fn set_last_seen(&mut self, ids: &[UserId], at: Timestamp) -> Result<(), StoreError> {
-        let mut query = Query::new("UPDATE presence SET last_seen = ");
-        query.bind(at.0).push(" WHERE user_id IN (").ids(ids.iter().map(|id| id.0)).push(")");
-        self.run(query).await?;
+    /// Records when a user was last seen.
+    pub async fn set_last_seen(&mut self, id: UserId, at: Timestamp) -> Result<(), StoreError> {
+        on!(self, |c| {
+            sqlx::query("UPDATE presence SET last_seen = $2 WHERE user_id = $1")
+                .bind(id.0)
+                .bind(at.0)
+                .execute(c)
+                .await?
+                .rows_affected()
+        });
         Ok(())
     }
 

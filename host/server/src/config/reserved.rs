@@ -11,6 +11,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     reserved("voice.udp_port", "7882", " The UDP port of voice."),
     reserved("voice.public_ip", "", " The address that voice announces."),
     reserved("voice.turn", "", " TURN servers."),
+    reserved("ai.base_url", "", " The OpenAI-compatible server."),
     reserved("ai.api_key", "", " Its key."),
     reserved("ai.model", "", " The model that answers."),
     reserved("ai.embedding_model", "", " The model that embeds."),

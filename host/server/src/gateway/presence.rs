@@ -2,7 +2,7 @@
 //!
 //! A user is here while any socket of theirs is open and for a grace period after the last one has closed, so that a
 //! reconnect is not seen. Others see what the user chose to show, and `offline` for who isn't here. Whoever chose
-//! `offline` is invisible: their coming and going is no change.
+//! `offline` is invisible: it looks as if they had gone at that moment, and their coming and going is no change.
 //!
 //! Owns: these rules. Must not: know who is told, or read a clock.
 
@@ -81,10 +81,12 @@ impl Presence {
     }
 
     /// The user chose what to show.
-    pub fn choose(&mut self, user: UserId, status: Status) -> Option<VisiblePresence> {
+    pub fn choose(&mut self, user: UserId, status: Status, at: Timestamp) -> Option<VisiblePresence> {
         let person = self.people.get_mut(&user)?;
         let changed = std::mem::replace(&mut person.chosen, status) != status;
-        changed.then_some(VisiblePresence { user_id: user, status, last_seen: None })
+        // Others can't tell it from a user who has gone.
+        let last_seen = (status == Status::Offline).then_some(at);
+        changed.then_some(VisiblePresence { user_id: user, status, last_seen })
     }
 
     /// When [`Presence::tick`] has something to do.
@@ -152,11 +154,11 @@ mod tests {
         let start = Instant::now();
         let mut presence = Presence::new(Duration::ZERO);
         assert_eq!(presence.connect(ANN, Status::Offline), None);
-        assert_eq!(presence.choose(ANN, Status::Away), Some(change(Status::Away, None)));
-        assert_eq!(presence.choose(ANN, Status::Away), None);
-        assert_eq!(presence.choose(ANN, Status::Offline), Some(change(Status::Offline, None)));
+        assert_eq!(presence.choose(ANN, Status::Away, SEEN), Some(change(Status::Away, None)));
+        assert_eq!(presence.choose(ANN, Status::Away, SEEN), None);
+        assert_eq!(presence.choose(ANN, Status::Offline, SEEN), Some(change(Status::Offline, Some(SEEN))));
         presence.disconnect(ANN, start, SEEN);
         assert_eq!(presence.tick(start), [(ANN, None)]);
-        assert_eq!(presence.choose(ANN, Status::Online), None, "nobody is there to be seen");
+        assert_eq!(presence.choose(ANN, Status::Online, SEEN), None, "nobody is there to be seen");
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct Router {
     /// One more is refused.
     sockets_per_user: usize,
     /// Users whose last socket has closed, to be recorded.
-    seen: HashSet<UserId>,
+    seen: HashMap<UserId, Timestamp>,
     record_at: Instant,
     record_all_at: Instant,
     /// The last entry that has been routed.
@@ -85,7 +85,7 @@ impl Router {
             ops,
             online,
             presence,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             record_at: Instant::now() + RECORD_EVERY,
             record_all_at: Instant::now() + RECORD_EVERY,
             position,
@@ -178,10 +178,10 @@ impl Router {
                 self.by_user.remove(&user);
             }
         }
-        let now = Instant::now();
-        if self.presence.disconnect(user, now, Timestamp::now()) {
-            self.seen.insert(user);
-            self.record_at = self.record_at.min(now + RECORD_DELAY);
+        let (now, at) = (Instant::now(), Timestamp::now());
+        // Who is invisible has been gone since they chose to be.
+        if self.presence.disconnect(user, now, at) && self.presence.shown(user) != Status::Offline {
+            self.note_seen(user, at);
         }
     }
 
@@ -206,11 +206,18 @@ impl Router {
         }
         if now >= self.record_all_at {
             self.record_all_at = now + RECORD_EVERY;
-            self.seen.extend(self.presence.users());
+            let at = Timestamp::now();
+            let shown = self.presence.users().filter(|user| self.presence.shown(*user) != Status::Offline);
+            self.seen.extend(shown.map(|user| (user, at)));
         }
         self.record_at = self.record_all_at;
         let (ops, users) = (self.ops.clone(), std::mem::take(&mut self.seen));
         tokio::spawn(async move { record(&ops, users).await });
+    }
+
+    fn note_seen(&mut self, user: UserId, at: Timestamp) {
+        self.seen.insert(user, at);
+        self.record_at = self.record_at.min(Instant::now() + RECORD_DELAY);
     }
 
     /// Records at once whose last socket has closed.
@@ -341,7 +348,10 @@ impl Router {
             Signal::AuthorityChanged(user) => self.close(Close::GoingAway, |c| c.user == *user),
             Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
             Signal::StatusChosen { user_id, status } => {
-                if let Some(change) = self.presence.choose(*user_id, *status) {
+                if let Some(change) = self.presence.choose(*user_id, *status, Timestamp::now()) {
+                    if let Some(at) = change.last_seen {
+                        self.note_seen(*user_id, at);
+                    }
                     self.tell_of_presence(&change);
                     self.tell(&[*user_id], &change);
                 }
@@ -424,8 +434,8 @@ impl Router {
     }
 }
 
-/// Records that these users are or were here just now.
-async fn record(ops: &Ops, users: HashSet<UserId>) {
+/// Records when these users were last here.
+async fn record(ops: &Ops, users: HashMap<UserId, Timestamp>) {
     if users.is_empty() {
         return;
     }

@@ -7,7 +7,7 @@ use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
 
 use super::{
     Failure,
-    extract::{As, Id, Json, body, media_type},
+    extract::{As, Id, Json, PageParams, Params, body, media_type},
     openapi::{Document, OF_COMPONENTS},
 };
 use crate::{
@@ -53,9 +53,16 @@ fn shown(plugin: Installed) -> Plugin {
     }
 }
 
-pub(super) async fn plugins(State(app): State<App>, As(actor): As) -> Answer<axum::Json<List<Plugin>>> {
-    let items = app.plugins.list(&actor).await?.into_iter().map(shown).collect();
-    Ok(axum::Json(List { items, has_more: false, extensions_omitted: Vec::new() }))
+pub(super) async fn plugins(
+    State(app): State<App>,
+    As(actor): As,
+    Params(params): Params<PageParams>,
+) -> Answer<axum::Json<List<Plugin>>> {
+    // They have names and no ids to page by.
+    let params = PageParams { before: None, after: None, ..params };
+    let (plugins, has_more) = params.of(app.plugins.list(&actor).await?, |_| 0)?;
+    let items = plugins.into_iter().map(shown).collect();
+    Ok(axum::Json(List { items, has_more, extensions_omitted: Vec::new() }))
 }
 
 pub(super) async fn plugin(

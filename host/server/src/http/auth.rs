@@ -7,7 +7,7 @@ use patchbay_protocol::{List, Login, Refresh, Register, Session, Tokens, User};
 
 use super::{
     Failure,
-    extract::{self, From, Id, Json},
+    extract::{self, From, Id, Json, PageParams, Params},
     openapi::Document,
 };
 use crate::{
@@ -83,8 +83,12 @@ pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Answer<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn sessions(State(app): State<App>, caller: Caller) -> Answer<axum::Json<List<Session>>> {
-    let sessions = app.ops.sessions(&caller).await?;
+pub(super) async fn sessions(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<PageParams>,
+) -> Answer<axum::Json<List<Session>>> {
+    let (sessions, has_more) = params.of(app.ops.sessions(&caller).await?, |session| session.id.0)?;
     let items = sessions
         .into_iter()
         .map(|session| Session {
@@ -97,7 +101,7 @@ pub(super) async fn sessions(State(app): State<App>, caller: Caller) -> Answer<a
             expires_at: session.expires_at.into(),
         })
         .collect();
-    Ok(axum::Json(List { items, has_more: false, extensions_omitted: Vec::new() }))
+    Ok(axum::Json(List { items, has_more, extensions_omitted: Vec::new() }))
 }
 
 pub(super) async fn end_session(

@@ -219,6 +219,21 @@ impl PageParams {
         }
         Ok(PageRequest { before: self.before, after: self.after, limit })
     }
+
+    /// The part that is asked for of a list that is short enough to be shown whole, in its own order; whether there
+    /// is more. Without a limit there never is.
+    pub fn of<T>(&self, all: Vec<T>, id: impl Fn(&T) -> i64) -> Result<(Vec<T>, bool), Failure> {
+        let page = self.request()?;
+        let is_wanted = |item: &T| {
+            page.before.is_none_or(|before| id(item) < before)
+                && page.after.is_none_or(|after| id(item) > after)
+        };
+        let mut items: Vec<T> = all.into_iter().filter(is_wanted).collect();
+        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        Ok((items, has_more))
+    }
 }
 
 /// The bearer token of a request, if it has one.

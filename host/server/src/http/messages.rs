@@ -124,10 +124,12 @@ pub(super) async fn pins(
     State(app): State<App>,
     As(actor): As,
     Id(id): Id<i64>,
+    Params(params): Params<PageParams>,
 ) -> Answer<axum::Json<List<Message>>> {
     let pinned = app.ops.pins(&actor, ChannelId(id)).await?;
+    let (pinned, has_more) = params.of(pinned, |message| message.id.0)?;
     let (items, extensions_omitted) = decorated(&app, &actor, &pinned).await;
-    Ok(axum::Json(List { items, has_more: false, extensions_omitted }))
+    Ok(axum::Json(List { items, has_more, extensions_omitted }))
 }
 
 pub(super) async fn pin(

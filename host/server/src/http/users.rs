@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use patchbay_core::{Actor, User as CoreUser, UserId, VisiblePresence};
 use patchbay_protocol::{List, SetStatus, UpdateMe, User};
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ use serde_json::json;
 use super::{
     Failure,
     extract::{As, Id, Json, PageParams, Params},
-    files::{next_field, no_file, not_a_form, takes_file},
+    files::{matches, next_field, no_file, not_a_form, takes_file},
     openapi::Document,
 };
 use crate::{
@@ -149,14 +149,20 @@ pub(super) async fn picture(
     State(app): State<App>,
     As(actor): As,
     Id(id): Id<i64>,
+    asked: HeaderMap,
 ) -> Result<Response, Failure> {
     let (name, content) = app.ops.picture(&actor, UserId(id)).await?;
+    let etag = format!("\"{}\"", name.replace('/', "-"));
+    let is_known = matches(&asked, &etag);
     let headers = [
         (header::CONTENT_TYPE, "image/png".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::CACHE_CONTROL, "private, max-age=300".to_owned()),
-        (header::ETAG, format!("\"{}\"", name.replace('/', "-"))),
+        (header::ETAG, etag),
     ];
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
     Ok((headers, Body::from_stream(content)).into_response())
 }
 
@@ -193,16 +199,19 @@ pub(super) fn describe(doc: &mut Document) {
         .also("post");
     doc.delete("/api/users/me/profile-picture", remove_picture).says("Remove one's profile picture", "");
     doc.get("/api/users/{id}", get).says("Get a user", "").refuses(404, &["user_not_found"]);
+    let headers = json!({
+        "ETag": { "$ref": "#/components/headers/ETag" },
+        "X-Content-Type-Options": { "$ref": "#/components/headers/X-Content-Type-Options" },
+    });
     doc.get("/api/users/{id}/profile-picture", picture)
         .says("Get a user's profile picture", "")
+        .header("If-None-Match", &json!({ "type": "string" }), "An `ETag`: 304 if it still fits.")
         .answers_with(
             200,
             "The picture.",
             json!({ "image/png": { "schema": { "type": "string", "format": "binary" } } }),
-            json!({
-                "ETag": { "$ref": "#/components/headers/ETag" },
-                "X-Content-Type-Options": { "$ref": "#/components/headers/X-Content-Type-Options" },
-            }),
+            headers.clone(),
         )
+        .answers_with(304, "It has not changed.", serde_json::Value::Null, headers)
         .refuses(404, &["user_not_found", "profile_picture_not_found"]);
 }

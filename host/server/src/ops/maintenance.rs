@@ -8,18 +8,46 @@ use super::{Error, Ops, Result, invites::SHOWN, messages::KEY_LIFE};
 
 /// Rows of one step.
 const STEP: i64 = 500;
-/// Users recorded as seen by one statement.
-const SEEN: usize = 1_000;
+/// How often the journal is brought back to its size: clients count on what the settings say.
+const PRUNE: Duration = Duration::from_secs(5);
+/// Users recorded as seen in one operation.
+const SEEN: usize = 200;
 /// Pause between rounds.
 const PAUSE: Duration = Duration::from_secs(60);
 impl Ops {
     /// Does the rounds until the task is dropped.
     pub async fn keep_tidy(self) {
+        let mut rounds = tokio::time::interval(PAUSE);
+        let mut prunings = tokio::time::interval(PRUNE);
         loop {
-            if let Err(error) = self.tidy().await {
+            let done = tokio::select! {
+                _ = rounds.tick() => self.tidy().await,
+                _ = prunings.tick() => self.prune_journal().await,
+            };
+            if let Err(error) = done {
                 tracing::warn!(%error, "maintenance was cut short; it goes on in the next round");
             }
-            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Removes what the journal holds beyond its retention and size.
+    ///
+    /// # Errors
+    /// If the database can't be written.
+    async fn prune_journal(&self) -> Result<()> {
+        let keep = self.0.journal.max_events;
+        loop {
+            let before = Timestamp::now().minus(self.0.journal.retention);
+            let gone = self
+                .0
+                .store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { Ok(tx.prune_journal(before, keep, STEP).await?) })
+                })
+                .await?;
+            if gone < STEP.unsigned_abs() {
+                return Ok(());
+            }
         }
     }
 
@@ -47,17 +75,6 @@ impl Ops {
         self.tidy_keys().await?;
         self.blend_logins().await?;
         self.tidy_files().await?;
-        let (before, keep) = (now.minus(self.0.journal.retention), self.0.journal.max_events);
-        loop {
-            let gone = store
-                .write::<_, Error, _>(move |tx| {
-                    Box::pin(async move { Ok(tx.prune_journal(before, keep, STEP).await?) })
-                })
-                .await?;
-            if gone < STEP.unsigned_abs() {
-                break;
-            }
-        }
         loop {
             let gone = store
                 .write::<_, Error, _>(move |tx| {
@@ -70,18 +87,22 @@ impl Ops {
         }
     }
 
-    /// Records that users are or were here just now.
+    /// Records when users were last here.
     ///
     /// # Errors
     /// If the database can't be written.
-    pub async fn seen_last(&self, users: Vec<UserId>) -> Result<()> {
-        let now = Timestamp::now();
+    pub async fn seen_last(&self, users: Vec<(UserId, Timestamp)>) -> Result<()> {
         for users in users.chunks(SEEN) {
             let users = users.to_vec();
             self.0
                 .store
                 .write::<_, Error, _>(move |tx| {
-                    Box::pin(async move { Ok(tx.set_last_seen(&users, now).await?) })
+                    Box::pin(async move {
+                        for (user, at) in users {
+                            tx.set_last_seen(user, at).await?;
+                        }
+                        Ok(())
+                    })
                 })
                 .await?;
         }
