@@ -58,6 +58,7 @@ pub(super) async fn plugins(
     As(actor): As,
     Params(params): Params<PageParams>,
 ) -> Answer<axum::Json<List<Plugin>>> {
+    params.request()?;
     // They have names and no ids to page by.
     let params = PageParams { before: None, after: None, ..params };
     let (plugins, has_more) = params.of(app.plugins.list(&actor).await?, |_| 0)?;
