@@ -166,6 +166,8 @@ pub(crate) fn entry(payload: impl Into<String>) -> NewEntry {
         actor_id: None,
         target_user_id: None,
         payload: payload.into(),
+        origin: None,
+        depth: 0,
         created_at: Timestamp::now(),
     }
 }

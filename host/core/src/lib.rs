@@ -15,7 +15,7 @@ pub mod text;
 mod time;
 mod user;
 
-pub use actor::Actor;
+pub use actor::{Actor, MAX_DEPTH, Via};
 pub use channel::{Channel, ChannelForViewer, MAX_FIRST_MEMBERS, MAX_FOLLOWED, Member, Role};
 pub use event::{Audience, Event};
 pub use file::{File, Image};

@@ -43,7 +43,71 @@ pub(crate) mod decorator_plugin {
     });
 }
 
+pub(crate) mod events_plugin {
+    wasmtime::component::bindgen!({
+        world: "events-plugin",
+        path: "../../wit",
+        exports: { default: async },
+        with: {
+            "patchbay:plugin/types": crate::bindings::imports::patchbay::plugin::types,
+            "patchbay:plugin/event-types": crate::bindings::imports::patchbay::plugin::event_types,
+        },
+    });
+}
+
+pub(crate) mod hooks_plugin {
+    wasmtime::component::bindgen!({
+        world: "hooks-plugin",
+        path: "../../wit",
+        exports: { default: async },
+        with: {
+            "patchbay:plugin/types": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+pub(crate) mod commands_plugin {
+    wasmtime::component::bindgen!({
+        world: "commands-plugin",
+        path: "../../wit",
+        exports: { default: async },
+        with: {
+            "patchbay:plugin/types": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+pub(crate) mod jobs_plugin {
+    wasmtime::component::bindgen!({
+        world: "jobs-plugin",
+        path: "../../wit",
+        exports: { default: async },
+        with: {
+            "patchbay:plugin/types": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+pub(crate) mod lifecycle_plugin {
+    wasmtime::component::bindgen!({
+        world: "lifecycle-plugin",
+        path: "../../wit",
+        exports: { default: async },
+        with: {
+            "patchbay:plugin/types": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+pub(crate) use commands_plugin::CommandsPluginIndices;
+pub(crate) use commands_plugin::exports::patchbay::plugin::commands as commands_export;
 pub(crate) use decorator_plugin::DecoratorPluginIndices;
 pub(crate) use decorator_plugin::exports::patchbay::plugin::decorator::Decoration;
+pub(crate) use events_plugin::EventsPluginIndices;
+pub(crate) use hooks_plugin::HooksPluginIndices;
+pub(crate) use hooks_plugin::exports::patchbay::plugin::hooks as hooks_export;
 pub(crate) use http_plugin::HttpPluginIndices;
 pub(crate) use imports::patchbay::plugin as wit;
+pub(crate) use jobs_plugin::JobsPluginIndices;
+pub(crate) use jobs_plugin::exports::patchbay::plugin::jobs as jobs_export;
+pub(crate) use lifecycle_plugin::LifecyclePluginIndices;

@@ -44,11 +44,12 @@ impl Call {
         context: &Context,
         plugin: &Plugin,
         cpu: Duration,
+        depth: u8,
         permit: Option<Permit>,
     ) -> wasmtime::Result<Self> {
         let running = context.engine.running();
         let (host, name) = (Arc::clone(&context.host), Arc::clone(&plugin.name));
-        let state = CallState::new(host, name, &plugin.limits, CpuBudget::new(cpu));
+        let state = CallState::new(host, name, depth, &plugin.limits, CpuBudget::new(cpu));
         let mut store = Store::new(context.engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(plugin.limits.host_call_bytes);
@@ -135,10 +136,10 @@ async fn run_http(
     let Some(export) = &plugin.http else {
         return Err(CallError::InvalidResponse("the plugin has no export http".to_owned()));
     };
-    let mut call = Call::start(&context, plugin, plugin.limits.http.cpu, Some(permit)).await?;
+    let mut call = Call::start(&context, plugin, plugin.limits.http.cpu, 1, Some(permit)).await?;
     let guest = export.load(&mut call.store, &call.instance)?;
     let state = call.store.data_mut();
-    let caller = caller.map(|actor| state.table.push(actor)).transpose().map_err(wasmtime::Error::new)?;
+    let caller = caller.map(|actor| state.lend(actor)).transpose()?;
     let response = state.table.push(Response::new(&plugin.limits, tell)).map_err(wasmtime::Error::new)?;
     let request = http_types::Request {
         method: request.method.to_string(),

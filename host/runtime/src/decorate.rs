@@ -107,9 +107,9 @@ async fn ask(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageI
 async fn ask_page(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageId]) -> Added {
     let Some(export) = &plugin.decorator else { return Ok(Vec::new()) };
     let permit = plugin.permits.acquire().await?;
-    let mut call = Call::start(context, plugin, plugin.limits.decorate.cpu, Some(permit)).await?;
+    let mut call = Call::start(context, plugin, plugin.limits.decorate.cpu, 1, Some(permit)).await?;
     let guest = export.load(&mut call.store, &call.instance)?;
-    let viewer = call.store.data_mut().table.push(viewer.clone()).map_err(wasmtime::Error::new)?;
+    let viewer = call.store.data_mut().lend(viewer.clone())?;
     let wanted: Vec<u64> = ids.iter().map(|id| id_out(id.0)).collect();
     let lent = Resource::new_borrow(viewer.rep());
     let answered = guest.patchbay_plugin_decorator().call_decorate(&mut call.store, lent, &wanted).await;

@@ -20,7 +20,7 @@ const PACKAGE: &str = "patchbay:plugin/";
 const PACKAGE_VERSIONS: &str = "0.1";
 
 /// Interfaces that carry types only and need no grant.
-const FREE_INTERFACES: [&str; 2] = ["types", "http-types"];
+const FREE_INTERFACES: [&str; 3] = ["types", "http-types", "event-types"];
 
 /// What a component says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,7 +34,10 @@ pub use fragment::{Fragment, HOST_SCHEMAS};
 pub use inspect::{Inspection, MANIFEST_SECTION, OPENAPI_SECTION};
 pub use limits::{Budget, Limits};
 pub use load::{Grants, Plugin};
-pub use manifest::{Auth, Manifest, ManifestError, Route};
+pub use manifest::{
+    Auth, Command, ConfigKey, ConfigType, Egress, EventKinds, Manifest, ManifestError, Moment, RepeatedJob,
+    Route,
+};
 pub use pack::{PackError, pack};
 pub use registry::{Routed, RoutedCall};
 
@@ -181,7 +184,7 @@ impl Runtime {
     /// Instantiates a plugin without calling it: whatever fails for every call, fails here.
     async fn try_once(&self, plugin: &Plugin) -> Result<(), LoadError> {
         let budget = plugin.limits.http;
-        let start = Call::start(&self.context, plugin, budget.cpu, None);
+        let start = Call::start(&self.context, plugin, budget.cpu, 1, None);
         let mut call = tokio::time::timeout(budget.wall, start)
             .await
             .map_err(|_| LoadError::StartFailed("it takes too long".to_owned()))?

@@ -6,6 +6,11 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+mod parts;
+
+use parts::RawJob;
+pub use parts::{Command, ConfigKey, ConfigType, Egress, EventKinds, Moment, RepeatedJob};
+
 /// What a plugin says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -20,8 +25,20 @@ pub struct Manifest {
     /// The file beside the manifest with the plugin's part of the OpenAPI document, which packing puts into the
     /// component.
     pub openapi: Option<String>,
+    /// The hosts it wants to send requests to; each is a grant `egress:HOST`.
+    pub egress: Vec<Egress>,
     /// The requests it wants to answer.
     pub routes: Vec<Route>,
+    /// What it wants to hear of.
+    pub events: Vec<EventKinds>,
+    /// When its hooks are to be called.
+    pub hooks: Vec<Moment>,
+    /// The slash commands it answers.
+    pub commands: Vec<Command>,
+    /// What it wants to do again and again.
+    pub jobs: Vec<RepeatedJob>,
+    /// What an operator can set.
+    pub config: Vec<ConfigKey>,
 }
 
 /// A path and the methods on it that a plugin answers.
@@ -63,7 +80,19 @@ struct RawManifest {
     capabilities: Vec<String>,
     openapi: Option<String>,
     #[serde(default)]
+    egress: Vec<String>,
+    #[serde(default)]
     routes: Vec<RawRoute>,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    hooks: Vec<Moment>,
+    #[serde(default)]
+    commands: Vec<Command>,
+    #[serde(default)]
+    jobs: Vec<RawJob>,
+    #[serde(default)]
+    config: Vec<ConfigKey>,
 }
 
 #[derive(Deserialize)]
@@ -93,14 +122,36 @@ impl Manifest {
             return Err(ManifestError("description: must be one line of at most 200 characters".to_owned()));
         }
         let routes = raw.routes.into_iter().map(Route::from_raw).collect::<Result<Vec<_>, _>>()?;
+        let egress = raw.egress.iter().map(|host| Egress::parse(host)).collect::<Result<Vec<_>, _>>()?;
+        let events =
+            raw.events.iter().map(|kinds| EventKinds::parse(kinds)).collect::<Result<Vec<_>, _>>()?;
+        parts::check_commands(&raw.commands)?;
+        let jobs = parts::jobs(raw.jobs)?;
+        parts::check_config(&raw.config)?;
+        let capabilities: BTreeSet<_> = raw.capabilities.into_iter().collect();
+        if let Some(host) = capabilities.iter().find_map(|name| name.strip_prefix("egress:")) {
+            return Err(ManifestError(format!("capabilities: list {host:?} in `egress`")));
+        }
         Ok(Self {
             name: raw.name,
             version,
             description: raw.description,
-            capabilities: raw.capabilities.into_iter().collect(),
+            capabilities,
             openapi: raw.openapi,
+            egress,
             routes,
+            events,
+            hooks: raw.hooks,
+            commands: raw.commands,
+            jobs,
+            config: raw.config,
         })
+    }
+
+    /// Everything that an operator has to grant, but for routes: the capabilities and `egress:HOST` for each host.
+    pub fn wanted(&self) -> BTreeSet<String> {
+        let egress = self.egress.iter().map(|host| format!("egress:{host}"));
+        self.capabilities.iter().cloned().chain(egress).collect()
     }
 
     /// Whether `path` lies under this plugin's own prefix, for which it needs no grant.

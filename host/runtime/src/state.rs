@@ -5,7 +5,7 @@
 
 use std::{future::Future, sync::Arc, time::Instant};
 
-use patchbay_core::Actor;
+use patchbay_core::{Actor, Via};
 use wasmtime::component::{Linker, Resource, ResourceTable};
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct CallState {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) plugin: Arc<str>,
+    /// How many plugins stand between a person and what this call does.
+    depth: u8,
     pub(crate) table: ResourceTable,
     pub(crate) memory: MemoryLimiter,
     pub(crate) cpu: CpuBudget,
@@ -58,12 +60,19 @@ impl CpuBudget {
 }
 
 impl CallState {
-    pub(crate) fn new(host: Arc<dyn Host>, plugin: Arc<str>, limits: &Limits, cpu: CpuBudget) -> Self {
+    pub(crate) fn new(
+        host: Arc<dyn Host>,
+        plugin: Arc<str>,
+        depth: u8,
+        limits: &Limits,
+        cpu: CpuBudget,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
             host,
             plugin,
+            depth,
             table,
             memory: MemoryLimiter::new(limits.memory_bytes),
             cpu,
@@ -83,6 +92,12 @@ impl CallState {
     pub(crate) fn charge_bytes(&mut self, bytes: usize) -> Result<(), Exceeded> {
         self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(Exceeded::HostData)?;
         Ok(())
+    }
+
+    /// A handle with which the guest acts as `actor`. What it does is marked as done through this plugin.
+    pub(crate) fn lend(&mut self, actor: Actor) -> wasmtime::Result<Resource<Actor>> {
+        let via = Via { plugin: Arc::clone(&self.plugin), depth: self.depth };
+        Ok(self.table.push(actor.through(via))?)
     }
 
     /// The actor behind a handle.
@@ -107,7 +122,7 @@ impl types::HostActor for CallState {
 
     fn is_bot(&mut self, actor: Resource<Actor>) -> wasmtime::Result<bool> {
         self.charge_call(0)?;
-        Ok(matches!(self.table.get(&actor)?, Actor::User { is_bot: true, .. }))
+        Ok(self.table.get(&actor)?.is_bot())
     }
 
     fn is_superuser(&mut self, actor: Resource<Actor>) -> wasmtime::Result<bool> {

@@ -363,7 +363,7 @@ async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>, d
     if let Some(address) = metrics {
         println!("  metrics    http://{address}/metrics");
     }
-    for plugin in app.plugins.list(&Actor::System).await.unwrap_or_default() {
+    for plugin in app.plugins.list(&Actor::SYSTEM).await.unwrap_or_default() {
         let granted: Vec<_> = plugin.grants.capabilities.iter().map(String::as_str).collect();
         let state = match &plugin.state {
             State::Active => "active".to_owned(),

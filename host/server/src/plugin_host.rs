@@ -3,7 +3,8 @@
 
 use async_trait::async_trait;
 use patchbay_core::{
-    Actor, ChannelForViewer, ChannelId, Message, MessageId, Reaction, ReactionCount, ReactionId, User, UserId,
+    Actor, ChannelForViewer, ChannelId, FileId, Message, MessageId, Reaction, ReactionCount, ReactionId,
+    User, UserId,
 };
 use patchbay_runtime::{
     HostError, HostErrorKind,
@@ -175,8 +176,9 @@ impl Messages for PluginHost {
         channel: ChannelId,
         content: &str,
         parent: Option<MessageId>,
+        files: Vec<FileId>,
     ) -> Answer<Message> {
-        let new = NewPost { content: content.to_owned(), parent_id: parent, ..NewPost::default() };
+        let new = NewPost { content: content.to_owned(), parent_id: parent, file_ids: files, key: None };
         Ok(self.0.post_message(actor, channel, new).await.map_err(host_error)?.message)
     }
 

@@ -22,6 +22,10 @@ pub struct NewEntry {
     pub target_user_id: Option<UserId>,
     /// A JSON object: the `data` of the gateway's frame.
     pub payload: String,
+    /// The plugin through which it was done.
+    pub origin: Option<String>,
+    /// How many plugins stand between a person and it.
+    pub depth: u8,
     /// When.
     pub created_at: Timestamp,
 }
@@ -43,6 +47,12 @@ pub struct Entry {
     pub target_user_id: Option<UserId>,
     /// A JSON object.
     pub payload: String,
+    /// The message whose content the payload holds.
+    pub message_id: Option<MessageId>,
+    /// The plugin through which it was done.
+    pub origin: Option<String>,
+    /// How many plugins stand between a person and it.
+    pub depth: u8,
     /// When.
     pub created_at: Timestamp,
 }
@@ -65,8 +75,15 @@ struct Row {
     actor_id: Option<i64>,
     target_user_id: Option<i64>,
     payload: String,
+    message_id: Option<i64>,
+    origin: Option<String>,
+    depth: i64,
     created_at: i64,
 }
+
+/// The columns of [`Row`] and of the table of events, `e`.
+const COLUMNS: &str = "e.seq, e.kind, e.audience, e.channel_id, e.actor_id, e.target_user_id, e.payload, \
+                       e.message_id, e.origin, e.depth, e.created_at";
 
 impl TryFrom<Row> for Entry {
     type Error = StoreError;
@@ -81,6 +98,9 @@ impl TryFrom<Row> for Entry {
             actor_id: row.actor_id.map(UserId),
             target_user_id: row.target_user_id.map(UserId),
             payload: row.payload,
+            message_id: row.message_id.map(MessageId),
+            origin: row.origin,
+            depth: u8::try_from(row.depth).unwrap_or(u8::MAX),
             created_at: Timestamp(row.created_at),
         })
     }
@@ -119,7 +139,7 @@ impl Conn {
         let mut seq = head - count;
         for chunk in entries.chunks(ROWS_PER_INSERT) {
             let mut insert = Query::new(
-                "INSERT INTO events (seq, kind, audience, channel_id, message_id, actor_id, target_user_id, payload, created_at) ",
+                "INSERT INTO events (seq, kind, audience, channel_id, message_id, actor_id, target_user_id, payload, origin, depth, created_at) ",
             );
             for (n, entry) in chunk.iter().enumerate() {
                 seq += 1;
@@ -133,7 +153,8 @@ impl Conn {
                     entry.target_user_id.map(|id| id.0),
                 ];
                 insert.bind_list(ids).push(", ");
-                insert.bind(entry.payload.as_str()).push(", ").bind(entry.created_at.0).push(")");
+                insert.bind(entry.payload.as_str()).push(", ").bind(entry.origin.as_deref()).push(", ");
+                insert.bind(i64::from(entry.depth)).push(", ").bind(entry.created_at.0).push(")");
             }
             self.run(insert).await?;
         }
@@ -171,17 +192,10 @@ impl Conn {
 
     /// The entries after `after`, whoever may see them, in order, at most `limit`.
     pub async fn journal(&mut self, after: Seq, limit: i64) -> Result<Vec<Entry>, StoreError> {
-        let rows = on!(self, |c| {
-            sqlx::query_as::<_, Row>(
-                "SELECT seq, kind, audience, channel_id, actor_id, target_user_id, payload, created_at
-                 FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
-            )
-            .bind(after.0)
-            .bind(limit)
-            .fetch_all(c)
-            .await?
-        });
-        rows.into_iter().map(Entry::try_from).collect()
+        let mut query = Query::new("SELECT ");
+        query.push(COLUMNS).push(" FROM events e WHERE e.seq > ").bind(after.0);
+        query.push(" ORDER BY e.seq LIMIT ").bind(limit);
+        self.all::<Row>(query).await?.into_iter().map(Entry::try_from).collect()
     }
 
     /// The entries after `after` up to and including `until` that the viewer may see now, in order, at most
@@ -193,11 +207,8 @@ impl Conn {
         until: Seq,
         limit: i64,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut query = Query::new(
-            "SELECT e.seq, e.kind, e.audience, e.channel_id, e.actor_id, e.target_user_id, e.payload, e.created_at
-             FROM events e LEFT JOIN channels c ON c.id = e.channel_id
-             WHERE e.seq > ",
-        );
+        let mut query = Query::new("SELECT ");
+        query.push(COLUMNS).push(" FROM events e LEFT JOIN channels c ON c.id = e.channel_id WHERE e.seq > ");
         query.bind(after.0).push(" AND e.seq <= ").bind(until.0);
         query.push(" AND (c.deleted_at IS NULL OR e.kind = 'channel.deleted') AND (e.target_user_id = ");
         query.bind(viewer.user_id.0);

@@ -113,6 +113,12 @@ impl From<&str> for Value {
     }
 }
 
+impl From<Option<&str>> for Value {
+    fn from(value: Option<&str>) -> Self {
+        Self::Text(value.map(str::to_owned))
+    }
+}
+
 impl From<String> for Value {
     fn from(value: String) -> Self {
         Self::Text(Some(value))

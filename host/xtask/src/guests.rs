@@ -17,13 +17,14 @@ use crate::{
 };
 
 /// What the components are made from, relative to the checkout.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "wit",
     "plugins",
     "tests/guests",
     "Cargo.toml",
     "Cargo.lock",
     "host/runtime/src/fragment.rs",
+    "host/runtime/src/manifest",
     "host/runtime/src/manifest.rs",
     "host/runtime/src/pack.rs",
     "host/xtask/src",

@@ -40,3 +40,69 @@ pub mod decorator_plugin {
         },
     });
 }
+
+/// The export `events`.
+pub mod events_plugin {
+    wit_bindgen::generate!({
+        world: "events-plugin",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_events",
+        with: {
+            "patchbay:plugin/types@0.1.0": crate::bindings::imports::patchbay::plugin::types,
+            "patchbay:plugin/event-types@0.1.0": crate::bindings::imports::patchbay::plugin::event_types,
+        },
+    });
+}
+
+/// The export `hooks`.
+pub mod hooks_plugin {
+    wit_bindgen::generate!({
+        world: "hooks-plugin",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_hooks",
+        with: {
+            "patchbay:plugin/types@0.1.0": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+/// The export `commands`.
+pub mod commands_plugin {
+    wit_bindgen::generate!({
+        world: "commands-plugin",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_commands",
+        with: {
+            "patchbay:plugin/types@0.1.0": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+/// The export `jobs`.
+pub mod jobs_plugin {
+    wit_bindgen::generate!({
+        world: "jobs-plugin",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_jobs",
+        with: {
+            "patchbay:plugin/types@0.1.0": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
+/// The export `lifecycle`.
+pub mod lifecycle_plugin {
+    wit_bindgen::generate!({
+        world: "lifecycle-plugin",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_lifecycle",
+        with: {
+            "patchbay:plugin/types@0.1.0": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}

@@ -1,6 +1,7 @@
 //! What a Patchbay plugin written in Rust depends on.
 //!
-//! Implement a trait per export ([`Http`], [`Decorator`]), name them in [`register!`], and call the host
+//! Implement a trait per export ([`Http`], [`Events`], [`Hooks`], [`Commands`], [`Decorator`], [`Jobs`],
+//! [`Lifecycle`]), name them in [`register!`], and call the host
 //! through the modules that carry the names of the WIT interfaces ([`reactions`], [`kv`], …). A component
 //! imports only what its code reaches, so its imports are its real appetite.
 //!
@@ -32,22 +33,42 @@ pub mod text;
 
 /// Channels, as the actor sees them (`patchbay:plugin/channels`).
 pub use bindings::imports::patchbay::plugin::channels;
+/// What the operator set, and secrets (`patchbay:plugin/config`).
+pub use bindings::imports::patchbay::plugin::config;
+pub use bindings::imports::patchbay::plugin::event_types::{Entry, Outcome};
+/// Files, read and written with the actor's permissions (`patchbay:plugin/files`).
+pub use bindings::imports::patchbay::plugin::files;
+/// Requests to other servers (`patchbay:plugin/http-client`).
+pub use bindings::imports::patchbay::plugin::http_client;
 pub use bindings::imports::patchbay::plugin::http_types::{Request, Response};
+/// The plugin's own bot user (`patchbay:plugin/identity`).
+pub use bindings::imports::patchbay::plugin::identity;
 /// The plugin's own durable state (`patchbay:plugin/kv`).
 pub use bindings::imports::patchbay::plugin::kv;
 /// The plugin's log, which its operator reads (`patchbay:plugin/log`).
 pub use bindings::imports::patchbay::plugin::log;
 /// Messages, read and written with the actor's permissions (`patchbay:plugin/messages`).
 pub use bindings::imports::patchbay::plugin::messages;
+/// Who is here (`patchbay:plugin/presence`).
+pub use bindings::imports::patchbay::plugin::presence;
 /// The reactions to messages (`patchbay:plugin/reactions`).
 pub use bindings::imports::patchbay::plugin::reactions;
+/// Signals to connected clients (`patchbay:plugin/realtime`).
+pub use bindings::imports::patchbay::plugin::realtime;
+/// Jobs for later (`patchbay:plugin/scheduler`).
+pub use bindings::imports::patchbay::plugin::scheduler;
+/// The deployment itself as an actor (`patchbay:plugin/system`).
+pub use bindings::imports::patchbay::plugin::system;
 pub use bindings::imports::patchbay::plugin::types::{
-    Actor, ChannelId, Error, MessageId, Reason, Timestamp, UserId,
+    Actor, ChannelId, Error, FileId, MessageId, Reason, Timestamp, UserId,
 };
 /// The public part of users' profiles (`patchbay:plugin/users`).
 pub use bindings::imports::patchbay::plugin::users;
 
+pub use bindings::commands_plugin::exports::patchbay::plugin::commands::{Invocation, Reply};
 pub use bindings::decorator_plugin::exports::patchbay::plugin::decorator::Decoration;
+pub use bindings::hooks_plugin::exports::patchbay::plugin::hooks::{Draft, Moment, Refusal, Verdict};
+pub use bindings::jobs_plugin::exports::patchbay::plugin::jobs::DueJob;
 pub use serde_json::{Value, from_slice, json};
 
 /// A plugin that answers the routes of its manifest.
@@ -69,6 +90,92 @@ pub trait Decorator {
     /// # Errors
     /// Any error leaves the plugin out of the page.
     fn decorate(viewer: &Actor, messages: Vec<MessageId>) -> Result<Vec<Decoration>, Error>;
+}
+
+/// A plugin that follows what happens.
+pub trait Events {
+    /// Takes 1 to 64 entries in order, and tells of each, or of the first ones up to one that is to come again, what
+    /// became of it. They come at least once: handling one twice must do no harm.
+    ///
+    /// # Errors
+    /// Any error makes all of them come again.
+    fn handle(entries: Vec<Entry>) -> Result<Vec<Outcome>, Error>;
+}
+
+/// A plugin that looks at messages before they are stored.
+pub trait Hooks {
+    /// What is to become of a message. The budget is short.
+    ///
+    /// # Errors
+    /// Whether an error lets the message pass, the operator decides.
+    fn before_message(draft: Draft) -> Result<Verdict, Error>;
+}
+
+/// A plugin that answers slash commands.
+pub trait Commands {
+    /// Runs a command for its caller.
+    ///
+    /// # Errors
+    /// An error becomes a problem document of the fitting status.
+    fn run(caller: &Actor, invocation: Invocation) -> Result<Reply, Error>;
+}
+
+/// A plugin with scheduled jobs.
+pub trait Jobs {
+    /// Runs a job that has come due. At least once: doing it twice must do no harm.
+    ///
+    /// # Errors
+    /// Any error makes it come again, some times.
+    fn run(job: DueJob) -> Result<(), Error>;
+}
+
+/// A plugin that must know of its own changes.
+pub trait Lifecycle {
+    /// Called once per version before it serves.
+    ///
+    /// # Errors
+    /// An error keeps the version out.
+    fn activate(previous: Option<String>) -> Result<(), Error>;
+
+    /// The plugin has missed events before `next`.
+    ///
+    /// # Errors
+    /// An error makes it be called again.
+    fn resync(next: u64) -> Result<(), Error>;
+}
+
+impl<T: Events> bindings::events_plugin::exports::patchbay::plugin::events::Guest for T {
+    fn handle(entries: Vec<Entry>) -> Result<Vec<Outcome>, Error> {
+        T::handle(entries)
+    }
+}
+
+impl<T: Hooks> bindings::hooks_plugin::exports::patchbay::plugin::hooks::Guest for T {
+    fn before_message(draft: Draft) -> Result<Verdict, Error> {
+        T::before_message(draft)
+    }
+}
+
+impl<T: Commands> bindings::commands_plugin::exports::patchbay::plugin::commands::Guest for T {
+    fn run(caller: &Actor, invocation: Invocation) -> Result<Reply, Error> {
+        T::run(caller, invocation)
+    }
+}
+
+impl<T: Jobs> bindings::jobs_plugin::exports::patchbay::plugin::jobs::Guest for T {
+    fn run(job: DueJob) -> Result<(), Error> {
+        T::run(job)
+    }
+}
+
+impl<T: Lifecycle> bindings::lifecycle_plugin::exports::patchbay::plugin::lifecycle::Guest for T {
+    fn activate(previous: Option<String>) -> Result<(), Error> {
+        T::activate(previous)
+    }
+
+    fn resync(next: u64) -> Result<(), Error> {
+        T::resync(next)
+    }
 }
 
 impl<T: Http> bindings::http_plugin::exports::patchbay::plugin::http::Guest for T {
@@ -108,5 +215,45 @@ macro_rules! register {
         };
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::decorator_plugin::export_decorator!($ty with_types_in $crate::bindings::decorator_plugin);
+    };
+    (@export $ty:ident events) => {
+        const _: () = {
+            const fn implements<T: $crate::Events>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::events_plugin::export_events!($ty with_types_in $crate::bindings::events_plugin);
+    };
+    (@export $ty:ident hooks) => {
+        const _: () = {
+            const fn implements<T: $crate::Hooks>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::hooks_plugin::export_hooks!($ty with_types_in $crate::bindings::hooks_plugin);
+    };
+    (@export $ty:ident commands) => {
+        const _: () = {
+            const fn implements<T: $crate::Commands>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::commands_plugin::export_commands!($ty with_types_in $crate::bindings::commands_plugin);
+    };
+    (@export $ty:ident jobs) => {
+        const _: () = {
+            const fn implements<T: $crate::Jobs>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::jobs_plugin::export_jobs!($ty with_types_in $crate::bindings::jobs_plugin);
+    };
+    (@export $ty:ident lifecycle) => {
+        const _: () = {
+            const fn implements<T: $crate::Lifecycle>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::lifecycle_plugin::export_lifecycle!($ty with_types_in $crate::bindings::lifecycle_plugin);
     };
 }

@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use patchbay_core::{
-    Actor, ChannelForViewer, ChannelId, Message, MessageId, Reaction, ReactionCount, ReactionId, Timestamp,
-    User, UserId,
+    Actor, ChannelForViewer, ChannelId, FileId, Message, MessageId, Reaction, ReactionCount, ReactionId,
+    Timestamp, User, UserId,
 };
 use patchbay_runtime::{
     HostError, HostErrorKind,
@@ -137,6 +137,7 @@ impl Messages for MemoryHost {
         _: ChannelId,
         _: &str,
         _: Option<MessageId>,
+        _: Vec<FileId>,
     ) -> Result<Message, HostError> {
         absent()
     }

@@ -102,7 +102,7 @@ async fn ours(runtime: &Runtime) -> Result<Vec<u8>, Box<dyn std::error::Error>> 
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: Bytes::from_static(BODY),
     };
-    let caller = Actor::User { id: UserId(1), is_superuser: false, is_bot: false };
+    let caller = Actor::user(UserId(1), false, false);
     match runtime.call_http(call, request, Some(caller)).await?.into_body() {
         PluginBody::Whole(body) => Ok(body.into()),
         PluginBody::Stream(_) => Err("a short answer was streamed".into()),

@@ -124,7 +124,7 @@ fn call_messages(function: &str, caller: &Actor, body: &Value) -> Result<Value, 
             let found = messages::list(caller, channel, optional_number(body, "before"), limit(body))?;
             found.into_iter().map(message).collect()
         }
-        "post" => message(messages::post(caller, channel, content, optional_number(body, "parent"))?),
+        "post" => message(messages::post(caller, channel, content, optional_number(body, "parent"), &[])?),
         "edit" => message(messages::edit(caller, id, content)?),
         "delete" => json!(messages::delete(caller, id)?),
         _ => return Err(unknown()),

@@ -15,6 +15,8 @@ const MAX_KEY_BYTES: usize = 512;
 const MAX_VALUE_BYTES: usize = 64 << 10;
 const MAX_KEYS: usize = 256;
 const MAX_SCAN: u32 = 1_000;
+const MAX_PREFIXES: usize = 64;
+const MAX_SCAN_MANY: usize = 10_000;
 const MAX_CHANGES: usize = 256;
 const MAX_EVENTS: usize = 64;
 const MAX_EVENT_BYTES: usize = 16 << 10;
@@ -129,6 +131,13 @@ fn check_keys(keys: &[String]) -> Result<(), HostError> {
     keys.iter().try_for_each(|key| check_key(key))
 }
 
+fn check_scan_many(prefixes: &[String], limit: u32) -> Result<u32, HostError> {
+    if prefixes.len() > MAX_PREFIXES {
+        return Err(invalid(format!("at most {MAX_PREFIXES} prefixes at once")));
+    }
+    check_limit(limit, MAX_SCAN)
+}
+
 fn check_event(event: &wit::Event) -> Result<(), HostError> {
     let kind = &event.kind;
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
@@ -225,6 +234,30 @@ impl wit::Host for CallState {
         self.charge_bytes(found.iter().flatten().map(|(key, value)| key.len() + value.len()).sum())?;
         let entry = |(key, value)| wit::Entry { key, value };
         Ok(found.map(|list| list.into_iter().map(entry).collect()).map_err(types::Error::from))
+    }
+
+    async fn scan_many(&mut self, prefixes: Vec<String>, limit: u32) -> Answer<Vec<Vec<wit::Entry>>> {
+        self.charge_call(prefixes.iter().map(String::len).sum())?;
+        let limit = match check_scan_many(&prefixes, limit) {
+            Ok(limit) => limit,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let (mut answer, mut left) = (Vec::with_capacity(prefixes.len()), MAX_SCAN_MANY);
+        for prefix in prefixes {
+            let share = limit.min(u32::try_from(left).unwrap_or(u32::MAX));
+            let found = match share {
+                0 => Vec::new(),
+                _ => match self.wait(Kv::scan(&*host, &plugin, &prefix, None, share)).await {
+                    Ok(found) => found,
+                    Err(error) => return Ok(Err(error.into())),
+                },
+            };
+            self.charge_bytes(found.iter().map(|(key, value)| key.len() + value.len()).sum())?;
+            left = left.saturating_sub(found.len());
+            answer.push(found.into_iter().map(|(key, value)| wit::Entry { key, value }).collect());
+        }
+        Ok(Ok(answer))
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> Answer<()> {

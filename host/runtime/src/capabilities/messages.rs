@@ -1,7 +1,7 @@
 //! `messages`: messages, read and written with the actor's permissions.
 
 use async_trait::async_trait;
-use patchbay_core::{Actor, ChannelId, Message, MessageId};
+use patchbay_core::{Actor, ChannelId, FileId, Message, MessageId};
 use wasmtime::component::{Linker, Resource};
 
 use super::check_limit;
@@ -33,6 +33,7 @@ pub trait Messages {
         channel: ChannelId,
         content: &str,
         parent: Option<MessageId>,
+        files: Vec<FileId>,
     ) -> Result<Message, HostError>;
     /// Replaces a message's text.
     async fn edit(&self, actor: &Actor, id: MessageId, content: &str) -> Result<Message, HostError>;
@@ -96,11 +97,13 @@ impl wit::Host for CallState {
         channel: u64,
         content: String,
         parent: Option<u64>,
+        files: Vec<u64>,
     ) -> wasmtime::Result<Result<wit::Message, types::Error>> {
-        self.charge_call(content.len())?;
+        self.charge_call(content.len() + files.len() * size_of::<u64>())?;
         let (host, actor) = (self.host.clone(), self.actor(&actor)?);
         let parent = parent.map(|id| MessageId(id_in(id)));
-        let post = Messages::post(&*host, &actor, ChannelId(id_in(channel)), &content, parent);
+        let files = files.into_iter().map(|id| FileId(id_in(id))).collect();
+        let post = Messages::post(&*host, &actor, ChannelId(id_in(channel)), &content, parent, files);
         let message = self.wait(post).await;
         self.message_out(message)
     }

@@ -180,7 +180,7 @@ async fn register(tx: &mut Tx, door: Door, new: Registration, hashed: String, ip
         let detail = json!({ "username": user.username, "bootstrap": true });
         record(tx, &by, "user.promoted", format!("user:{id}"), detail, now).await?;
     }
-    emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now);
+    emit(tx, &actor_of(&user), &Event::UserUpdated(user.clone()), now)?;
     Ok(user)
 }
 

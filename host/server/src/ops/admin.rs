@@ -67,7 +67,7 @@ impl Ops {
                         let user = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
                         let detail = json!({ "username": user.username, "is_superuser": is_superuser });
                         record(tx, &by, "user.created", target(id), detail, now).await?;
-                        emit(tx, &by.actor, &Event::UserUpdated(user.clone()), now);
+                        emit(tx, &by.actor, &Event::UserUpdated(user.clone()), now)?;
                         Ok(user)
                     })
                 })
@@ -191,7 +191,7 @@ async fn set_standing(tx: &mut Tx, by: &Admin, id: UserId, changes: StandingChan
             record(tx, by, if is { yes } else { no }, target(id), detail, now).await?;
         }
     }
-    emit(tx, &by.actor, &Event::UserUpdated(user.clone()), now);
+    emit(tx, &by.actor, &Event::UserUpdated(user.clone()), now)?;
     let ended = if user.is_active { Vec::new() } else { tx.delete_sessions_of(id).await? };
     let kept = tx.sessions_of(id, now).await?.into_iter().map(|session| session.id).collect();
     Ok(Changed { authority: user.is_superuser != old.is_superuser, user, ended, kept })

@@ -21,7 +21,7 @@ pub struct Admin {
 impl Admin {
     /// Whoever can reach the data directory.
     pub fn operator() -> Self {
-        Self { actor: Actor::System, ip: None }
+        Self { actor: Actor::SYSTEM, ip: None }
     }
 
     /// Demands that this is a superuser or the operator at the machine.

@@ -128,7 +128,7 @@ impl Ops {
                         channel.updated_at = Timestamp::now();
                         tx.update_channel(&channel).await?;
                         let at = channel.updated_at;
-                        emit(tx, &actor, &Event::ChannelUpdated(channel), at);
+                        emit(tx, &actor, &Event::ChannelUpdated(channel), at)?;
                     }
                     tx.channel_view(id, actor.user_id()).await?.ok_or(Error::NotFound(Thing::Channel))
                 })
@@ -155,7 +155,7 @@ impl Ops {
                         record(tx, &by, "channel.deleted", format!("channel:{id}"), detail, now).await?;
                     }
                     tx.delete_channel(id, now).await?;
-                    emit(tx, &by.actor, &Event::ChannelDeleted(entered.channel), now);
+                    emit(tx, &by.actor, &Event::ChannelDeleted(entered.channel), now)?;
                     Ok(())
                 })
             })
@@ -223,10 +223,10 @@ async fn create(tx: &mut Tx, actor: &Actor, maker: UserId, new: NewChannel) -> R
     let mut members = vec![(maker, makers_role)];
     members.extend(others.iter().map(|id| (*id, Role::Member)));
     tx.insert_members(channel.id, &members, now).await?;
-    emit(tx, actor, &Event::ChannelCreated(channel.clone()), now);
+    emit(tx, actor, &Event::ChannelCreated(channel.clone()), now)?;
     for (user, _) in members {
         let member: Option<Member> = tx.member(channel.id, user).await?;
-        emit(tx, actor, &Event::MemberAdded(member.ok_or(Error::NotFound(Thing::Member))?), now);
+        emit(tx, actor, &Event::MemberAdded(member.ok_or(Error::NotFound(Thing::Member))?), now)?;
     }
     Ok(CreatedChannel { view: view(tx, channel.id, maker).await?, created: true })
 }

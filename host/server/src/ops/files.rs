@@ -94,7 +94,7 @@ impl Ops {
                     let now = Timestamp::now();
                     tx.recount_attachments(message, now).await?;
                     if let Some(message) = tx.message(message).await? {
-                        emit(tx, &actor, &Event::MessageUpdated(message), now);
+                        emit(tx, &actor, &Event::MessageUpdated(message), now)?;
                     }
                     Ok(())
                 })

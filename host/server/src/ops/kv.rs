@@ -63,7 +63,7 @@ impl Ops {
     ) -> Result<Vec<bool>> {
         let actor = match (actor, events.is_empty()) {
             (Some(actor), _) => actor.clone(),
-            (None, true) => Actor::System,
+            (None, true) => Actor::SYSTEM,
             (None, false) => return Err(Error::Forbidden("events need an actor".into())),
         };
         let plugin = plugin.to_owned();
@@ -116,7 +116,7 @@ async fn commit(
             channel_id: event.channel,
             data: event.json,
         };
-        emit(tx, actor, &event, now);
+        emit(tx, actor, &event, now)?;
     }
     Ok(existed)
 }

@@ -67,7 +67,7 @@ impl Ops {
                     let role = if is_empty { Role::Owner } else { role };
                     tx.insert_members(channel, &[(user, role)], now).await?;
                     let member = found(tx, channel, user).await?;
-                    emit(tx, &actor, &Event::MemberAdded(member.clone()), now);
+                    emit(tx, &actor, &Event::MemberAdded(member.clone()), now)?;
                     Ok((member, true))
                 })
             })
@@ -102,7 +102,7 @@ impl Ops {
                     }
                     tx.set_role(channel, user, role).await?;
                     let member = Member { role, ..old };
-                    emit(tx, &actor, &Event::MemberUpdated(member.clone()), Timestamp::now());
+                    emit(tx, &actor, &Event::MemberUpdated(member.clone()), Timestamp::now())?;
                     Ok(member)
                 })
             })
@@ -128,11 +128,11 @@ impl Ops {
                     tx.delete_member(channel, user).await?;
                     let now = Timestamp::now();
                     let event = Event::MemberRemoved { channel_id: channel, user_id: user };
-                    emit(tx, &actor, &event, now);
+                    emit(tx, &actor, &event, now)?;
                     if !entered.channel.is_public && tx.count_owners_and_members(channel).await?.1 == 0 {
                         // Nobody could ever read it again.
                         tx.delete_channel(channel, now).await?;
-                        emit(tx, &actor, &Event::ChannelDeleted(entered.channel), now);
+                        emit(tx, &actor, &Event::ChannelDeleted(entered.channel), now)?;
                     }
                     Ok(())
                 })
@@ -159,7 +159,7 @@ impl Ops {
                     }
                     if tx.mark_read(channel, user_id, message).await? {
                         let event = Event::ReadUpdated { user_id, channel_id: channel, message_id: message };
-                        emit(tx, &actor, &event, Timestamp::now());
+                        emit(tx, &actor, &event, Timestamp::now())?;
                     }
                     Ok(())
                 })

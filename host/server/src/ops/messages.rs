@@ -183,7 +183,7 @@ async fn post(
     let row = NewMessage {
         channel_id: channel,
         sender_id: sender,
-        is_bot: matches!(actor, Actor::User { is_bot: true, .. }),
+        is_bot: actor.is_bot(),
         parent_id,
         content: &new.content,
         mentions: &mentions,
@@ -198,7 +198,7 @@ async fn post(
         tx.remember_key(sender, channel, key, id, now).await?;
     }
     let message = tx.message(id).await?.ok_or(Error::NotFound(Thing::Message))?;
-    emit(tx, actor, &Event::MessageCreated(message.clone()), now);
+    emit(tx, actor, &Event::MessageCreated(message.clone()), now)?;
     Ok(Posted { message, created: true })
 }
 
@@ -249,7 +249,7 @@ async fn edit(tx: &mut Tx, actor: &Actor, id: MessageId, content: String) -> Res
     let mentions = tx.user_ids_by_name(&text::mentioned_usernames(&content)).await?;
     tx.edit_message(&old, &content, &mentions, actor.user_id(), now).await?;
     let message = Message { content, mentions, edited_at: Some(now), updated_at: now, ..old };
-    emit(tx, actor, &Event::MessageUpdated(message.clone()), now);
+    emit(tx, actor, &Event::MessageUpdated(message.clone()), now)?;
     Ok(message)
 }
 
@@ -268,7 +268,7 @@ async fn delete(tx: &mut Tx, actor: &Actor, id: MessageId) -> Result<()> {
     } else {
         tx.delete_message(id).await?;
     }
-    forget(tx, actor, &message, message.reply_count > 0, now);
+    forget(tx, actor, &message, message.reply_count > 0, now)?;
     let Some(root) = message.parent_id else { return Ok(()) };
     if tx.add_to_reply_count(root, -1).await? == 0
         && let Some(root) = tx.message(root).await?
@@ -276,13 +276,13 @@ async fn delete(tx: &mut Tx, actor: &Actor, id: MessageId) -> Result<()> {
     {
         // A tombstone marks the place of its replies: without any it has no purpose.
         tx.delete_message(root.id).await?;
-        forget(tx, actor, &root, false, now);
+        forget(tx, actor, &root, false, now)?;
     }
     Ok(())
 }
 
 /// Takes a message's content out of the journal and says there that it is gone.
-fn forget(tx: &mut Tx, actor: &Actor, message: &Message, is_tombstone: bool, now: Timestamp) {
+fn forget(tx: &mut Tx, actor: &Actor, message: &Message, is_tombstone: bool, now: Timestamp) -> Result<()> {
     tx.scrub(message.id, patchbay_protocol::scrubbed_message(message, now));
     let event = Event::MessageDeleted {
         id: message.id,
@@ -291,5 +291,5 @@ fn forget(tx: &mut Tx, actor: &Actor, message: &Message, is_tombstone: bool, now
         is_tombstone,
         deleted_at: now,
     };
-    emit(tx, actor, &event, now);
+    emit(tx, actor, &event, now)
 }

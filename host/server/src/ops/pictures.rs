@@ -41,7 +41,7 @@ impl Ops {
                             return Err(Error::Unavailable("the picture took too long".into()));
                         }
                         let user = tx.user(id).await?.ok_or(Error::NotFound(Thing::User))?;
-                        emit(tx, &caller.actor, &Event::UserUpdated(user.clone()), now);
+                        emit(tx, &caller.actor, &Event::UserUpdated(user.clone()), now)?;
                         Ok(user)
                     })
                 })

@@ -58,7 +58,7 @@ impl Ops {
                     };
                     if changed {
                         let event = Event::Pinned { message_id: message, channel_id: channel, by, is_pinned };
-                        emit(tx, &actor, &event, now);
+                        emit(tx, &actor, &event, now)?;
                     }
                     Ok(())
                 })

@@ -58,7 +58,7 @@ impl Ops {
                     let now = Timestamp::now();
                     let reaction = tx.insert_reaction(message, user, &emoji, now).await?;
                     let event = Event::ReactionAdded(found.channel_id, reaction.clone());
-                    emit(tx, &actor, &event, now);
+                    emit(tx, &actor, &event, now)?;
                     Ok((reaction, true))
                 })
             })
@@ -82,7 +82,7 @@ impl Ops {
                     let reaction = reaction.ok_or(Error::NotFound(Thing::Reaction))?;
                     tx.delete_reaction(reaction.id).await?;
                     let event = Event::ReactionRemoved(found.channel_id, reaction);
-                    emit(tx, &actor, &event, Timestamp::now());
+                    emit(tx, &actor, &event, Timestamp::now())?;
                     Ok(())
                 })
             })

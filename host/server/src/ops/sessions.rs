@@ -336,7 +336,7 @@ pub(super) async fn detached<T: Send + 'static>(
 
 /// The authority of a user.
 pub(super) fn actor_of(user: &User) -> Actor {
-    Actor::User { id: user.id, is_superuser: user.is_superuser, is_bot: user.is_bot }
+    Actor::user(user.id, user.is_superuser, user.is_bot)
 }
 
 async fn refresh_in(

@@ -142,7 +142,7 @@ async fn update_me(
     if user != old {
         user.updated_at = now;
         tx.update_profile(&user, now).await.map_err(taken)?;
-        emit(tx, &caller.actor, &Event::UserUpdated(user.clone()), now);
+        emit(tx, &caller.actor, &Event::UserUpdated(user.clone()), now)?;
     }
     let Some(NewPassword { proved, hashed }) = password else { return Ok((user, Vec::new())) };
     if tx.secret_by_id(id).await?.and_then(|secret| secret.hashed_password) != proved {
