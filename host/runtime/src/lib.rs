@@ -32,7 +32,7 @@ pub use engine::wasmtime_config;
 pub use error::{CallError, HostError, HostErrorKind, LoadError, RuntimeError};
 pub use fragment::{Fragment, HOST_SCHEMAS};
 pub use inspect::{Inspection, MANIFEST_SECTION, OPENAPI_SECTION};
-pub use limits::{Budget, Limits};
+pub use limits::{Budget, Limit, Limits};
 pub use load::{Grants, Plugin};
 pub use manifest::{
     Auth, Command, ConfigKey, ConfigType, Egress, EventKinds, Manifest, ManifestError, Moment, RepeatedJob,
@@ -77,8 +77,6 @@ impl<T> Host for T where
 pub struct RuntimeConfig {
     /// Where compiled plugins are kept. Made if missing; must be writable by the host alone.
     pub cache_dir: PathBuf,
-    /// The limits of each plugin.
-    pub limits: Limits,
     /// Most calls of all plugins at once; a call waits for its turn as long as [`Limits::queue_wait`].
     pub max_concurrent_calls: u32,
 }
@@ -86,11 +84,7 @@ pub struct RuntimeConfig {
 impl RuntimeConfig {
     /// The defaults, with that cache.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            cache_dir: cache_dir.into(),
-            limits: Limits::default(),
-            max_concurrent_calls: limits::CONCURRENT_CALLS,
-        }
+        Self { cache_dir: cache_dir.into(), max_concurrent_calls: limits::CONCURRENT_CALLS }
     }
 }
 
@@ -124,7 +118,6 @@ pub struct Runtime {
     cache: cache::Cache,
     registry: Registry,
     permits: Arc<Semaphore>,
-    limits: Limits,
 }
 
 impl Runtime {
@@ -135,14 +128,11 @@ impl Runtime {
     pub fn new(config: RuntimeConfig, host: Arc<dyn Host>) -> Result<Self, RuntimeError> {
         let engine = engine::Engine::new(config.max_concurrent_calls)
             .map_err(|error| RuntimeError::Engine(format!("{error:#}")))?;
-        let mut limits = config.limits;
-        limits.memory_bytes = limits.memory_bytes.min(limits::POOL_MEMORY_BYTES);
         Ok(Self {
             context: Arc::new(Context { engine, host }),
             cache: cache::Cache::open(config.cache_dir)?,
             registry: Registry::default(),
             permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
-            limits,
         })
     }
 
@@ -163,10 +153,10 @@ impl Runtime {
     pub async fn prepare(&self, bytes: Bytes, grants: &Grants) -> Result<Arc<Plugin>, LoadError> {
         let inspection = load::admit(&bytes, grants)?;
         let engine = self.context.engine.wasmtime();
-        let component = load::compile(engine, &self.cache, &inspection.digest, bytes, &self.limits).await?;
+        let component = load::compile(engine, &self.cache, &inspection.digest, bytes, &grants.limits).await?;
         let pre = load::link(&component, &inspection.wanted, grants)?;
         let (http, decorator) = load::exports(&pre, &inspection)?;
-        let limits = self.limits.clone();
+        let limits = grants.limits.clone();
         let permits = Permits::new(
             limits.concurrent_calls,
             Arc::clone(&self.permits),

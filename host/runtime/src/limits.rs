@@ -1,4 +1,5 @@
-//! Every limit that a plugin runs under, with its default and the reason, in one table.
+//! Every limit that a plugin runs under, in one table: name, default, bounds, meaning and reason. Parsing,
+//! printing and what the tests check come from it.
 //!
 //! Owns: the numbers, and the limiter that counts a call's memory. Must not: enforce anything else; each
 //! limit is enforced where the thing that it limits happens.
@@ -29,6 +30,20 @@ pub struct Limits {
     pub http: Budget,
     /// Decorating one page of up to 200 messages.
     pub decorate: Budget,
+    /// A hook, asked about one message.
+    pub hook: Budget,
+    /// A batch of events.
+    pub events: Budget,
+    /// A slash command.
+    pub command: Budget,
+    /// A job that has come due.
+    pub job: Budget,
+    /// `activate` and `resync`.
+    pub activate: Budget,
+    /// How often an event or a job is tried before it becomes a dead letter.
+    pub event_attempts: u32,
+    /// The pause after the first failure; it doubles with each one that follows.
+    pub event_backoff: Duration,
     /// How long a call may go on once it streams.
     pub stream_wall: Duration,
     /// How long a streaming call waits for a client that does not read.
@@ -47,6 +62,10 @@ pub struct Limits {
     pub response_buffer: usize,
     /// Most bytes of one message's decoration.
     pub decoration_bytes: usize,
+    /// Most lines that a call writes to the log; what comes after is counted.
+    pub log_lines: u32,
+    /// Most bytes of keys and values that the plugin keeps.
+    pub kv_bytes: usize,
     /// Most calls of this plugin at once.
     pub concurrent_calls: u32,
     /// Most calls that wait for one of those; the next is refused at once.
@@ -55,40 +74,209 @@ pub struct Limits {
     pub queue_wait: Duration,
 }
 
+/// A limit as an operator sets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// What it is called; the ending tells the unit (`_bytes`, `_ms`), without one it is a count.
+    pub name: &'static str,
+    /// What applies if nothing is set.
+    pub default: u64,
+    /// The least that can be set.
+    pub min: u64,
+    /// The most that can be set.
+    pub max: u64,
+    /// What it bounds, and why its default is what it is.
+    pub meaning: &'static str,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
+}
+
+impl Limit {
+    /// The limit of that name.
+    pub fn find(name: &str) -> Option<&'static Limit> {
+        TABLE.iter().find(|limit| limit.name == name)
+    }
+
+    /// Its value.
+    pub fn of(&self, limits: &Limits) -> u64 {
+        (self.get)(limits)
+    }
+
+    /// Whether it may be set to this.
+    pub fn allows(&self, value: u64) -> bool {
+        (self.min..=self.max).contains(&value)
+    }
+
+    /// Sets it, cut to its bounds.
+    pub fn put(&self, limits: &mut Limits, value: u64) {
+        (self.set)(limits, value.clamp(self.min, self.max));
+    }
+}
+
+/// A value that a limit can have.
+trait Quantity {
+    fn number(&self) -> u64;
+    fn of_number(number: u64) -> Self;
+}
+
+impl Quantity for usize {
+    fn number(&self) -> u64 {
+        u64::try_from(*self).unwrap_or(u64::MAX)
+    }
+    fn of_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
+impl Quantity for u32 {
+    fn number(&self) -> u64 {
+        u64::from(*self)
+    }
+    fn of_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
+impl Quantity for Duration {
+    fn number(&self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+    fn of_number(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+}
+
+macro_rules! table {
+    ($( $name:ident: $($field:ident).+ = $default:expr, $min:expr => $max:expr, $meaning:literal; )*) => {
+        /// All limits, in the order in which they are shown.
+        pub const TABLE: &[Limit] = &[
+            $( Limit {
+                name: stringify!($name),
+                default: $default,
+                min: $min,
+                max: $max,
+                meaning: $meaning,
+                get: |limits| limits.$($field).+.number(),
+                set: |limits, number| limits.$($field).+ = Quantity::of_number(number),
+            }, )*
+        ];
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+
+table! {
+    memory_bytes: memory_bytes = 64 * MIB, MIB => POOL_MEMORY_BYTES as u64,
+        "All memories and tables of one call together. A Rust guest uses 1 to 2 MiB, one that carries a JavaScript or \
+         Python engine 10 to 40. It also bounds what one bulk instruction costs, which nothing interrupts.";
+    http_cpu_ms: http.cpu = SECOND, 1 => MINUTE,
+        "Computing of one HTTP call. A page of work, not a batch: what takes longer belongs in a job.";
+    http_wall_ms: http.wall = 5 * SECOND, 10 => 5 * MINUTE,
+        "One HTTP call until it streams, waiting included. Waiting for the database or a model may take longer than \
+         computing.";
+    decorate_cpu_ms: decorate.cpu = 20, 1 => SECOND,
+        "Computing of the decoration of one page. Readers wait for it.";
+    decorate_wall_ms: decorate.wall = 250, 1 => 5 * SECOND,
+        "The decoration of one page, waiting included. It also counts the host's own load, and a page without its \
+         reactions for a stall that is not the plugin's is worse than a page that comes a moment later.";
+    hook_cpu_ms: hook.cpu = 10, 1 => SECOND,
+        "Computing of one hook. The sender of the message waits for it.";
+    hook_wall_ms: hook.wall = 50, 1 => 5 * SECOND,
+        "One hook, waiting included.";
+    events_cpu_ms: events.cpu = 5 * SECOND, 1 => 5 * MINUTE,
+        "Computing of one batch of events. Nobody waits for it, but the machine is shared.";
+    events_wall_ms: events.wall = 30 * SECOND, 10 => 30 * MINUTE,
+        "One batch of events, waiting included.";
+    command_cpu_ms: command.cpu = SECOND, 1 => MINUTE,
+        "Computing of one slash command: as an HTTP call, since its user waits.";
+    command_wall_ms: command.wall = 5 * SECOND, 10 => 5 * MINUTE,
+        "One slash command, waiting included.";
+    job_cpu_ms: job.cpu = 30 * SECOND, 1 => 30 * MINUTE,
+        "Computing of one job. This is where batches belong.";
+    job_wall_ms: job.wall = 5 * MINUTE, 10 => 60 * MINUTE,
+        "One job, waiting included.";
+    activate_cpu_ms: activate.cpu = 10 * SECOND, 1 => 10 * MINUTE,
+        "Computing of `activate`, a version's own migration, and of `resync`.";
+    activate_wall_ms: activate.wall = MINUTE, 10 => 30 * MINUTE,
+        "`activate` and `resync`, waiting included. The operator waits for it and the old version serves meanwhile.";
+    event_attempts: event_attempts = 8, 1 => 100,
+        "How often an event or a job is tried before it becomes a dead letter. With the default pause, eight tries \
+         take two minutes, which outlives a restart of what the plugin depends on.";
+    event_backoff_ms: event_backoff = SECOND, 1 => 60 * MINUTE,
+        "The pause after the first failure; it doubles with each one that follows.";
+    stream_wall_ms: stream_wall = 5 * MINUTE, 100 => 60 * MINUTE,
+        "An HTTP call once it streams. A generated answer takes minutes at worst.";
+    stream_stall_ms: stream_stall = 30 * SECOND, 100 => 5 * MINUTE,
+        "How long a streaming call waits for a client that does not read.";
+    host_call_bytes: host_call_bytes = 4 * MIB, 64 * KIB => 64 * MIB,
+        "What a call hands to one host function. The largest legitimate values are 64 KiB (kv), in batches of up to 256.";
+    host_total_bytes: host_total_bytes = 64 * MIB, 64 * KIB => 1024 * MIB,
+        "What a call exchanges with host functions altogether, both directions.";
+    host_calls: host_calls = 10_000, 1 => 1_000_000,
+        "Host functions that a call calls. Far above any loop over a page of 200, far below what keeps the database busy.";
+    handles: handles = 256, 8 => 65_536,
+        "Live handles of a call: caller, response, and what capabilities lend.";
+    response_bytes: response_bytes = 16 * MIB, KIB => 1024 * MIB,
+        "The body of an answer. Downloads go through files, not through plugins.";
+    response_buffer_bytes: response_buffer = 64 * KIB, KIB => MIB,
+        "What is kept back of a body so that a short answer is sent whole. One TCP window; below it, streaming costs more \
+         than it gives.";
+    decoration_bytes: decoration_bytes = 16 * KIB, 16 => 64 * KIB,
+        "The decoration of one message. 200 of these are a page of 3 MiB, which is too much already.";
+    log_lines: log_lines = 200, 0 => 10_000,
+        "Lines that a call writes to its log; what comes after is counted.";
+    kv_bytes: kv_bytes = 64 * MIB, KIB => 16 * 1024 * MIB,
+        "Keys and values that the plugin keeps: enough for bookkeeping, too little to fill a disk.";
+    concurrent_calls: concurrent_calls = 64, 1 => CONCURRENT_CALLS as u64,
+        "Calls of this plugin at once. Half of what all plugins have together, so that one can't starve the others.";
+    waiting_calls: waiting_calls = 256, 0 => 10_000,
+        "Calls that wait for one of those; the next is refused at once.";
+    queue_wait_ms: queue_wait = 500, 1 => MINUTE,
+        "How long a call waits for its turn. Longer than a burst, shorter than a client's patience.";
+}
+
+const NO_TIME: Budget = Budget { cpu: Duration::ZERO, wall: Duration::ZERO };
+
+impl Limits {
+    /// What stands in each field before the table has been applied.
+    const UNSET: Self = Self {
+        memory_bytes: 0,
+        http: NO_TIME,
+        decorate: NO_TIME,
+        hook: NO_TIME,
+        events: NO_TIME,
+        command: NO_TIME,
+        job: NO_TIME,
+        activate: NO_TIME,
+        event_attempts: 0,
+        event_backoff: Duration::ZERO,
+        stream_wall: Duration::ZERO,
+        stream_stall: Duration::ZERO,
+        host_call_bytes: 0,
+        host_total_bytes: 0,
+        host_calls: 0,
+        handles: 0,
+        response_bytes: 0,
+        response_buffer: 0,
+        decoration_bytes: 0,
+        log_lines: 0,
+        kv_bytes: 0,
+        concurrent_calls: 0,
+        waiting_calls: 0,
+        queue_wait: Duration::ZERO,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            // A Rust guest uses 1 to 2 MiB, one that carries a JavaScript or Python engine 10 to 40.
-            memory_bytes: 64 << 20,
-            // A page of work, not a batch: what takes longer belongs in a job. Waiting for the database or a
-            // model may take longer than computing.
-            http: Budget { cpu: Duration::from_secs(1), wall: Duration::from_secs(5) },
-            // Readers wait for it on every page. What it computes is bounded tightly; the wall also counts the
-            // database and the host's own load, and a page without its reactions for a stall that is not the
-            // plugin's is worse than a page that comes a moment later.
-            decorate: Budget { cpu: Duration::from_millis(20), wall: Duration::from_millis(250) },
-            // A generated answer takes minutes at worst.
-            stream_wall: Duration::from_secs(300),
-            stream_stall: Duration::from_secs(30),
-            // The largest legitimate values are 64 KiB (kv), in batches of up to 256.
-            host_call_bytes: 4 << 20,
-            host_total_bytes: 64 << 20,
-            // Far above any loop over a page of 200, far below what keeps the database busy.
-            host_calls: 10_000,
-            // Caller, response, and what later capabilities lend.
-            handles: 256,
-            // Downloads go through files, not through plugins.
-            response_bytes: 16 << 20,
-            // One TCP window; below it, streaming costs more than it gives.
-            response_buffer: 64 << 10,
-            // 200 of these are a page of 3 MiB, which is too much already.
-            decoration_bytes: 16 << 10,
-            // Half of the global permits, so that one plugin can't starve the others.
-            concurrent_calls: 64,
-            waiting_calls: 256,
-            // Longer than a burst, shorter than a client's patience.
-            queue_wait: Duration::from_millis(500),
+        let mut limits = Self::UNSET;
+        for limit in TABLE {
+            limit.put(&mut limits, limit.default);
         }
+        limits
     }
 }
 
@@ -194,6 +382,32 @@ mod tests {
     use wasmtime::ResourceLimiter as _;
 
     use super::*;
+
+    #[test]
+    fn the_table_reaches_every_field_and_keeps_to_its_bounds() {
+        let defaults = format!("{:?}", Limits::default());
+        assert!(!defaults.contains(": 0,") && !defaults.contains(" 0ns"), "{defaults}");
+        for (at, limit) in TABLE.iter().enumerate() {
+            assert!(limit.allows(limit.default), "{}", limit.name);
+            let mut limits = Limits::default();
+            for value in [limit.min, limit.max] {
+                limit.put(&mut limits, value);
+                assert_eq!(limit.of(&limits), value, "{}", limit.name);
+            }
+            limit.put(&mut limits, u64::MAX);
+            assert_eq!(limit.of(&limits), limit.max, "{}: cut", limit.name);
+            for other in TABLE.iter().take(at) {
+                assert_ne!(other.name, limit.name);
+                assert_eq!(
+                    other.of(&limits),
+                    other.default,
+                    "{} and {} share a field",
+                    limit.name,
+                    other.name
+                );
+            }
+        }
+    }
 
     #[test]
     fn memory_is_summed_over_memories_and_tables() {

@@ -30,6 +30,8 @@ pub struct Grants {
     pub capabilities: BTreeSet<String>,
     /// Path templates outside `/api/plugins/{name}/`; their parameters' names don't matter.
     pub routes: Vec<String>,
+    /// How much of everything.
+    pub limits: Limits,
 }
 
 /// A version of a plugin, compiled, linked and ready to be called.
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_not_granted_is_refused_by_name() {
         let wants = inspection("", &["kv", "users"]);
-        let grants = Grants { capabilities: BTreeSet::from(["kv".to_owned()]), routes: vec![] };
+        let grants = Grants { capabilities: BTreeSet::from(["kv".to_owned()]), ..Grants::default() };
         let refused = check_grants(&wants, &grants).unwrap_err();
         assert_eq!(refused, LoadError::CapabilityNotGranted(vec!["users".to_owned()]));
     }

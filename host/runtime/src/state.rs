@@ -76,7 +76,7 @@ impl CallState {
             table,
             memory: MemoryLimiter::new(limits.memory_bytes),
             cpu,
-            log: LogBudget::default(),
+            log: LogBudget::new(limits.log_lines),
             bytes_left: limits.host_total_bytes,
             calls_left: limits.host_calls,
         }

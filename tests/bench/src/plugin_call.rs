@@ -35,6 +35,7 @@ async fn measure(component: Bytes) -> Outcome {
     let grants = Grants {
         capabilities: ["reactions".to_owned()].into(),
         routes: vec![ROUTE.to_owned(), format!("{ROUTE}/{{emoji}}")],
+        ..Grants::default()
     };
     let plugin = runtime.prepare(component.clone(), &grants).await?;
     runtime.activate(plugin)?;

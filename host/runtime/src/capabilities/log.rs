@@ -7,8 +7,6 @@ use crate::{
     state::{CallState, Own, own},
 };
 
-/// Most lines of one call; what comes after is counted.
-const MAX_LINES: u32 = 200;
 /// Most bytes of a line; the rest is cut.
 const MAX_LINE_BYTES: usize = 4 << 10;
 
@@ -34,21 +32,26 @@ pub trait Log {
 }
 
 /// How much of the call's share is used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LogBudget {
     lines: u32,
+    limit: u32,
 }
 
 impl LogBudget {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { lines: 0, limit }
+    }
+
     /// Whether one more line may be written.
     fn take(&mut self) -> bool {
         self.lines = self.lines.saturating_add(1);
-        self.lines <= MAX_LINES
+        self.lines <= self.limit
     }
 
     /// How many lines were cut off.
     pub(crate) fn dropped(&self) -> u32 {
-        self.lines.saturating_sub(MAX_LINES)
+        self.lines.saturating_sub(self.limit)
     }
 }
 
@@ -85,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_off_and_counted() {
-        let mut budget = LogBudget::default();
-        let written = (0..MAX_LINES + 7).filter(|_| budget.take()).count();
-        assert_eq!((written as u32, budget.dropped()), (MAX_LINES, 7));
+        let mut budget = LogBudget::new(200);
+        let written = (0..207).filter(|_| budget.take()).count();
+        assert_eq!((written, budget.dropped()), (200, 7));
     }
 }

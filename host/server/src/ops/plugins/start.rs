@@ -58,6 +58,7 @@ impl Deployment {
         let wanted = Grants {
             capabilities: inspection.manifest.capabilities.clone(),
             routes: routes_beyond_prefix(&inspection.manifest),
+            ..Grants::default()
         };
         let before = self.row(&name).await?;
         let row = match before.clone() {
