@@ -25,7 +25,10 @@ pub use frames::{
     ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply,
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
-pub use plugins::{Plugin, PluginVersion, UpdatePlugin};
+pub use plugins::{
+    Command, CommandAnswer, DeadLetter, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginCursor,
+    PluginHooks, PluginLogLine, PluginVersion, Redeliver, Redelivered, RunCommand, UpdateHooks, UpdatePlugin,
+};
 pub use problem::{FieldError, Problem};
 pub use time::Time;
 pub use users::{ChangePassword, SetStatus, StatusName, UpdateMe, User};

@@ -1,5 +1,6 @@
 //! Plugins, as operators see them.
 
+use patchbay_core::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +17,8 @@ pub struct Plugin {
     pub digest: String,
     /// What it is for.
     pub description: String,
-    /// `active`, `disabled`, `pending_grants` or `failed`.
-    #[schemars(extend("enum" = ["active", "disabled", "pending_grants", "failed"]))]
+    /// `active`, `disabled`, `pending_grants`, `quarantined` (it failed too often) or `failed` (it can't be loaded).
+    #[schemars(extend("enum" = ["active", "disabled", "pending_grants", "quarantined", "failed"]))]
     pub state: &'static str,
     /// Why it is not active.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,12 +36,183 @@ pub struct Plugin {
     pub routes_wanted: Vec<String>,
     /// Those it has.
     pub routes_granted: Vec<String>,
+    /// Its hooks; none if it has none.
+    pub hooks: Option<PluginHooks>,
+    /// The slash commands that it answers.
+    pub commands: Vec<String>,
+    /// What it wants to hear of: kinds of events, `kind.*` or `*`.
+    pub events: Vec<String>,
+    /// How far it has followed the journal; none if it follows no events.
+    pub cursor: Option<PluginCursor>,
+    /// History that is being told to it, or was; none if it never was.
+    pub backfill: Option<PluginBackfill>,
+    /// Events and jobs that it could not handle.
+    pub dead_letters: i64,
+    /// What was counted since the server started, of each export that was called.
+    pub calls: Vec<PluginCalls>,
+    /// Calls that ended by a trap or a limit.
+    pub traps: u64,
+    /// Time spent in it, in milliseconds.
+    pub cpu_ms: u64,
+    /// Most memory that a call of it had, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The version that `rollback` goes back to.
+    pub previous_digest: Option<String>,
     /// Every version that is kept, newest first.
     pub versions: Vec<PluginVersion>,
     /// When it was first installed.
     pub created_at: Time,
     /// When anything about it last changed.
     pub updated_at: Time,
+}
+
+/// A plugin's hooks.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PluginHooks {
+    /// When they are called: `message.create`, `message.edit`.
+    pub moments: Vec<&'static str>,
+    /// Their place among those of others: lower ones first.
+    pub order: i64,
+    /// Whether a failure lets the message pass (`open`) or keeps it out (`closed`).
+    #[schemars(extend("enum" = ["open", "closed"]))]
+    pub on_failure: &'static str,
+}
+
+/// How far a plugin has followed the journal.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PluginCursor {
+    /// Everything up to here is done with.
+    pub seq: i64,
+    /// How many entries of the journal come after it; not all of them concern the plugin.
+    pub lag: i64,
+    /// Failures of what comes next.
+    pub attempts: i64,
+    /// When it is tried again.
+    pub retry_at: Option<Time>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+/// History that is told to a plugin.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PluginBackfill {
+    /// How many messages there were when it began.
+    pub total: i64,
+    /// How many have been told of.
+    pub done: i64,
+    /// Whether it goes on.
+    pub running: bool,
+}
+
+/// What was counted of one export.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PluginCalls {
+    /// `http`, `decorator`, `events`, `hooks`, `commands`, `jobs` or `lifecycle`.
+    pub export: &'static str,
+    /// Calls that ran.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Those that found no place or were given up.
+    pub unserved: u64,
+    /// Half took no longer than this, in milliseconds, rounded up by at most 42 %.
+    pub p50_ms: f64,
+    /// All but one in a hundred took no longer than this, likewise.
+    pub p99_ms: f64,
+}
+
+/// A line of a plugin's log.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PluginLogLine {
+    /// To page by; rises by the time, and begins anew with each start of the server.
+    pub id: i64,
+    /// When.
+    pub at: Time,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    #[schemars(extend("enum" = ["trace", "debug", "info", "warn", "error"]))]
+    pub level: &'static str,
+    /// What it says.
+    pub message: String,
+}
+
+/// Something that a plugin could not handle.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DeadLetter {
+    /// Its id.
+    pub id: i64,
+    /// The event's kind, or `job`.
+    pub kind: String,
+    /// The event's place in the journal; null for a job, 0 in history.
+    pub seq: Option<i64>,
+    /// Where it happened.
+    pub channel_id: Option<i64>,
+    /// Who did it.
+    pub actor_id: Option<i64>,
+    /// The event's data; of a job, its `id`, `payload` and `due`.
+    pub payload: Box<serde_json::value::RawValue>,
+    /// Why the last attempt failed.
+    pub error: String,
+    /// How many there were.
+    pub attempts: i64,
+    /// When it happened, or came due.
+    pub at: Time,
+    /// When it was given up.
+    pub created_at: Time,
+}
+
+/// `POST /api/admin/plugins/{name}/redeliver`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redeliver {
+    /// Which dead letters; all of the plugin if absent.
+    #[schemars(length(min = 1, max = 200))]
+    pub ids: Option<Vec<i64>>,
+}
+
+/// What became of dead letters that were delivered again.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Redelivered {
+    /// Handled at last.
+    pub redelivered: u32,
+    /// Failed again; they are still there.
+    pub failed: u32,
+    /// Not tried: at most 100 are, for 20 seconds.
+    pub left: u32,
+}
+
+/// A slash command.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Command {
+    /// Its name, without the slash.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// How to type what comes after it.
+    pub usage: String,
+    /// The plugin that answers it.
+    pub plugin: String,
+}
+
+/// `POST /api/commands`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunCommand {
+    /// Where; the caller must be able to write there.
+    pub channel_id: i64,
+    /// `/command` and what it needs.
+    #[schemars(length(min = 2, max = text::MAX_CONTENT_CHARS))]
+    pub text: String,
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CommandAnswer {
+    /// The command's name.
+    pub command: String,
+    /// The plugin that answered.
+    pub plugin: String,
+    /// A text for the caller alone; null if there is none.
+    pub text: Option<String>,
 }
 
 /// A kept version.
@@ -66,4 +238,27 @@ pub struct UpdatePlugin {
     pub grants: Option<Vec<String>>,
     /// The path templates beyond its own prefix that it may serve, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// Its hooks.
+    pub hooks: Option<UpdateHooks>,
+}
+
+/// What to change of a plugin's hooks. Absent fields stay as they are.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateHooks {
+    /// Their place among those of others: lower ones first.
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
+    pub order: Option<i64>,
+    /// Whether a failure lets the message pass or keeps it out.
+    pub on_failure: Option<OnFailure>,
+}
+
+/// What a failure of a hook does.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The message passes.
+    Open,
+    /// The message is kept out.
+    Closed,
 }

@@ -1,12 +1,18 @@
 //! One call of a plugin: permit, fresh instance, deadlines, and what became of it.
 //!
-//! Owns: the life of a call. Must not: choose the plugin, or log; who asked for the call does both.
+//! Owns: the life of a call, and its traces in counters, health and the plugin's log. Must not: choose the plugin, or
+//! decide what a failure means for it.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use patchbay_core::Actor;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use wasmtime::{
     Store, Trap, UpdateDeadline, WasmBacktrace,
     component::{Instance, Resource},
@@ -22,12 +28,26 @@ use crate::{
     permits::Permit,
     response::{ChunkSender, Finished, Head, Response, Streaming},
     state::{CallState, CpuBudget},
+    stats::{CallKind, Ending},
 };
+
+/// A version of a plugin that fails too much to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwell {
+    /// The plugin.
+    pub plugin: String,
+    /// The version.
+    pub digest: String,
+    /// Its last failure.
+    pub reason: String,
+}
 
 /// What calls share.
 pub(crate) struct Context {
     pub(crate) engine: Engine,
     pub(crate) host: Arc<dyn Host>,
+    /// To whom it is told that a version must not go on.
+    pub(crate) unwell: mpsc::Sender<Unwell>,
 }
 
 /// A store with an instance of a plugin in it. Torn down before `_permit` is given back, so that there is
@@ -49,7 +69,7 @@ impl Call {
     ) -> wasmtime::Result<Self> {
         let running = context.engine.running();
         let (host, name) = (Arc::clone(&context.host), Arc::clone(&plugin.name));
-        let state = CallState::new(host, name, depth, &plugin.limits, CpuBudget::new(cpu));
+        let state = CallState::new(host, name, depth, plugin, CpuBudget::new(cpu));
         let mut store = Store::new(context.engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(plugin.limits.host_call_bytes);
@@ -85,9 +105,19 @@ pub(crate) async fn http(
     request: HttpRequest,
     caller: Option<Actor>,
 ) -> Result<http::Response<PluginBody>, CallError> {
+    let (shared, plugin) = (Arc::clone(&context), Arc::clone(&routed.plugin));
+    measured(&shared, &plugin, CallKind::Http, answer(context, routed, request, caller)).await
+}
+
+async fn answer(
+    context: Arc<Context>,
+    routed: RoutedCall,
+    request: HttpRequest,
+    caller: Option<Actor>,
+) -> Result<http::Response<PluginBody>, CallError> {
     let permit = routed.plugin.permits.acquire().await?;
-    let limits = &routed.plugin.limits;
-    let (wall, stream_wall) = (limits.http.wall, limits.stream_wall);
+    let (shared, plugin) = (Arc::clone(&context), Arc::clone(&routed.plugin));
+    let (wall, stream_wall) = (plugin.limits.http.wall, plugin.limits.stream_wall);
     let (tell, mut on_stream) = oneshot::channel();
     let mut guest: Guest = Box::pin(run_http(context, routed, request, caller, permit, tell));
     tokio::select! {
@@ -101,7 +131,11 @@ pub(crate) async fn http(
             },
         },
         Ok(Streaming { head, chunks, sender }) = &mut on_stream => {
-            tokio::spawn(stream(guest, sender, stream_wall));
+            tokio::spawn(async move {
+                if let Err(error) = stream(guest, sender, stream_wall).await {
+                    note(&shared, &plugin, CallKind::Http, Duration::ZERO, Some(&error));
+                }
+            });
             Ok(respond(head, PluginBody::Stream(chunks)))
         }
         () = tokio::time::sleep(wall) => Err(CallError::TimedOut),
@@ -109,12 +143,13 @@ pub(crate) async fn http(
 }
 
 /// Sees a streaming call through. Its reader learns of a failure as the last chunk.
-async fn stream(guest: Guest, sender: ChunkSender, wall: Duration) {
+async fn stream(guest: Guest, sender: ChunkSender, wall: Duration) -> Result<(), CallError> {
     let outcome = tokio::time::timeout(wall, guest).await.unwrap_or(Err(CallError::TimedOut));
-    if let Err(error) = outcome {
+    if let Err(error) = &outcome {
         // The reader may be gone, which may be the very error.
-        let _ = sender.send_timeout(Err(error), Duration::from_secs(1)).await;
+        let _ = sender.send_timeout(Err(error.clone()), Duration::from_secs(1)).await;
     }
+    outcome.map(|_| ())
 }
 
 fn respond(head: Head, body: PluginBody) -> http::Response<PluginBody> {
@@ -133,7 +168,7 @@ async fn run_http(
     tell: oneshot::Sender<Streaming>,
 ) -> Outcome {
     let plugin = &routed.plugin;
-    let Some(export) = &plugin.http else {
+    let Some(export) = &plugin.exports.http else {
         return Err(CallError::InvalidResponse("the plugin has no export http".to_owned()));
     };
     let mut call = Call::start(&context, plugin, plugin.limits.http.cpu, 1, Some(permit)).await?;
@@ -158,6 +193,47 @@ async fn run_http(
     match response.finish().await? {
         Finished::Whole(head, body) => Ok(Some((head, body))),
         Finished::Streamed => Ok(None),
+    }
+}
+
+/// Runs a call and leaves its traces.
+pub(crate) async fn measured<T>(
+    context: &Context,
+    plugin: &Plugin,
+    kind: CallKind,
+    work: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    if plugin.is_quarantined() {
+        return Err(CallError::Quarantined);
+    }
+    let began = Instant::now();
+    let result = work.await;
+    note(context, plugin, kind, began.elapsed(), result.as_ref().err());
+    result
+}
+
+/// Counts a call, writes its failure into the plugin's log, and says so when there were too many.
+fn note(context: &Context, plugin: &Plugin, kind: CallKind, took: Duration, error: Option<&CallError>) {
+    let ending = match error {
+        Some(CallError::Busy { .. } | CallError::ClientGone(_)) => Ending::Unserved,
+        Some(error) if error.is_failure() => {
+            Ending::Failed { trapped: !matches!(error, CallError::Refused(_)) }
+        }
+        _ => Ending::Well,
+    };
+    plugin.stats.ended(kind, took, ending);
+    if ending == Ending::Unserved {
+        return;
+    }
+    let failure = error.filter(|error| error.is_failure());
+    let condemned = plugin.health().ended(failure.is_some(), Instant::now());
+    let Some(error) = failure else { return };
+    let line = format!("{} failed: {}: {error}", kind.as_str(), error.code());
+    context.host.write(plugin.name(), LogLevel::Error, &line);
+    if condemned {
+        let unwell = Unwell { plugin: plugin.name().to_owned(), digest: plugin.digest.clone(), reason: line };
+        // Whoever listens has many of these before it; one more would change nothing.
+        let _ = context.unwell.try_send(unwell);
     }
 }
 

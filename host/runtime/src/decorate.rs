@@ -14,9 +14,10 @@ use wasmtime::component::Resource;
 use crate::{
     CallError,
     bindings::Decoration,
-    call::{Call, Context, within},
+    call::{Call, Context, measured, within},
     load::Plugin,
     state::{id_in, id_out},
+    stats::CallKind,
 };
 
 /// Most messages of one call of a decorator (`wit/decorator.wit`).
@@ -98,14 +99,14 @@ fn merge(results: Vec<(Arc<Plugin>, Added)>) -> Decorations {
 async fn ask(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageId]) -> Added {
     let mut added = Vec::with_capacity(ids.len());
     for page in ids.chunks(PAGE) {
-        let budget = plugin.limits.decorate;
-        added.extend(within(budget, ask_page(context, plugin, viewer, page)).await?);
+        let work = within(plugin.limits.decorate, ask_page(context, plugin, viewer, page));
+        added.extend(measured(context, plugin, CallKind::Decorator, work).await?);
     }
     Ok(added)
 }
 
 async fn ask_page(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageId]) -> Added {
-    let Some(export) = &plugin.decorator else { return Ok(Vec::new()) };
+    let Some(export) = &plugin.exports.decorator else { return Ok(Vec::new()) };
     let permit = plugin.permits.acquire().await?;
     let mut call = Call::start(context, plugin, plugin.limits.decorate.cpu, 1, Some(permit)).await?;
     let guest = export.load(&mut call.store, &call.instance)?;

@@ -65,6 +65,17 @@ pub enum LoadError {
         /// The plugin that has it.
         owner: String,
     },
+    /// Another active plugin answers the same command.
+    #[error("/{command} is already answered by the plugin {owner:?}; disable one of the two")]
+    CommandConflict {
+        /// The command.
+        command: String,
+        /// The plugin that has it.
+        owner: String,
+    },
+    /// Its `activate` failed.
+    #[error("the plugin did not accept its activation: {0}")]
+    ActivateFailed(String),
     /// Its manifest has routes, but it has no `http` export, or an export has the wrong type.
     #[error("the component's exports don't fit: {0}")]
     ExportMismatch(String),
@@ -99,6 +110,8 @@ impl LoadError {
             Self::CapabilityNotGranted(_) => "capability_not_granted",
             Self::RouteNotGranted(_) => "route_not_granted",
             Self::RouteConflict { .. } => "route_conflict",
+            Self::CommandConflict { .. } => "command_conflict",
+            Self::ActivateFailed(_) => "activate_failed",
             Self::ExportMismatch(_) => "export_mismatch",
             Self::ImportMismatch(_) => "import_mismatch",
             Self::CompileFailed(_) => "compile_failed",
@@ -119,6 +132,9 @@ pub enum CallError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The plugin failed so often that it is kept from being called.
+    #[error("the plugin is in quarantine")]
+    Quarantined,
     /// The guest computed for longer than its budget.
     #[error("the CPU budget is used up")]
     CpuExceeded,
@@ -162,6 +178,7 @@ impl CallError {
     pub fn code(&self) -> &str {
         match self {
             Self::Busy { .. } => "plugin_busy",
+            Self::Quarantined => "plugin_quarantined",
             Self::CpuExceeded => "plugin_deadline_exceeded",
             Self::TimedOut => "plugin_timeout",
             Self::MemoryExceeded => "plugin_memory_exceeded",
@@ -178,7 +195,7 @@ impl CallError {
     /// The fitting HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } | Self::Quarantined => StatusCode::SERVICE_UNAVAILABLE,
             Self::CpuExceeded | Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::MemoryExceeded
             | Self::LimitExceeded(_)
@@ -201,6 +218,7 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after } => Some(*retry_after),
+            Self::Quarantined => Some(Duration::from_secs(60)),
             Self::Refused(HostError { kind: HostErrorKind::Unavailable, .. }) => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -210,6 +228,7 @@ impl CallError {
     pub fn public_detail(&self) -> &str {
         match self {
             Self::Busy { .. } => "The plugin is busy.",
+            Self::Quarantined => "The plugin has failed too often and is switched off.",
             Self::CpuExceeded | Self::TimedOut => "The plugin took too long.",
             Self::Refused(HostError { kind: HostErrorKind::Internal, .. }) => "The plugin failed.",
             Self::Refused(error) => &error.detail,
@@ -222,6 +241,7 @@ impl CallError {
         !matches!(
             self,
             Self::Busy { .. }
+                | Self::Quarantined
                 | Self::ClientGone(_)
                 | Self::Refused(HostError {
                     kind: HostErrorKind::NotFound

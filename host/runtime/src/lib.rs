@@ -3,10 +3,14 @@
 //! Owns: loading, running and replacing plugins. Must not: see the HTTP server or the database; everything a
 //! plugin reaches goes through the narrow traits in [`capabilities`], which the embedder implements.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
-use patchbay_core::{Actor, MessageId};
+use patchbay_core::{Actor, ChannelId, MessageId};
 use tokio::sync::{Semaphore, mpsc};
 
 mod bindings;
@@ -16,8 +20,11 @@ pub mod capabilities;
 mod decorate;
 mod engine;
 mod error;
+mod exports;
 mod fragment;
+mod health;
 mod inspect;
+mod invoke;
 pub mod limits;
 mod load;
 mod manifest;
@@ -26,12 +33,15 @@ mod permits;
 mod registry;
 mod response;
 mod state;
+mod stats;
 
+pub use call::Unwell;
 pub use decorate::Decorations;
 pub use engine::wasmtime_config;
 pub use error::{CallError, HostError, HostErrorKind, LoadError, RuntimeError};
 pub use fragment::{Fragment, HOST_SCHEMAS};
 pub use inspect::{Inspection, MANIFEST_SECTION, OPENAPI_SECTION};
+pub use invoke::{Draft, DueJob, EVENT_BATCH, EventEntry, EventOutcome, Verdict};
 pub use limits::{Budget, Limit, Limits};
 pub use load::{Grants, Plugin};
 pub use manifest::{
@@ -40,6 +50,7 @@ pub use manifest::{
 };
 pub use pack::{PackError, pack};
 pub use registry::{Routed, RoutedCall};
+pub use stats::{CallKind, Counted, KindStats, Stats};
 
 use call::{Call, Context};
 use permits::Permits;
@@ -118,22 +129,36 @@ pub struct Runtime {
     cache: cache::Cache,
     registry: Registry,
     permits: Arc<Semaphore>,
+    hook_permits: Arc<Semaphore>,
+    /// By plugin; they outlive its versions.
+    stats: Mutex<HashMap<String, Arc<Stats>>>,
 }
 
+/// Versions that fail too much and that nobody has looked at yet; one more is dropped, its next failures count anew.
+const UNWELL: usize = 64;
+
 impl Runtime {
-    /// Sets up the engine, its pool and the cache. Reserves address space (about 1 TiB), not memory.
+    /// Sets up the engine, its pool and the cache. Reserves address space (about 1 TiB), not memory. The other end tells
+    /// of versions that fail too much to go on; the embedder puts them out of service.
     ///
     /// # Errors
     /// If the cache directory can't be made or this machine can't run the engine.
-    pub fn new(config: RuntimeConfig, host: Arc<dyn Host>) -> Result<Self, RuntimeError> {
+    pub fn new(
+        config: RuntimeConfig,
+        host: Arc<dyn Host>,
+    ) -> Result<(Self, mpsc::Receiver<Unwell>), RuntimeError> {
         let engine = engine::Engine::new(config.max_concurrent_calls)
             .map_err(|error| RuntimeError::Engine(format!("{error:#}")))?;
-        Ok(Self {
-            context: Arc::new(Context { engine, host }),
+        let (unwell, told) = mpsc::channel(UNWELL);
+        let runtime = Self {
+            context: Arc::new(Context { engine, host, unwell }),
             cache: cache::Cache::open(config.cache_dir)?,
             registry: Registry::default(),
             permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
-        })
+            hook_permits: Arc::new(Semaphore::new(limits::HOOK_CALLS as usize)),
+            stats: Mutex::default(),
+        };
+        Ok((runtime, told))
     }
 
     /// Reads a component's manifest and imports without compiling or running anything.
@@ -155,20 +180,26 @@ impl Runtime {
         let engine = self.context.engine.wasmtime();
         let component = load::compile(engine, &self.cache, &inspection.digest, bytes, &grants.limits).await?;
         let pre = load::link(&component, &inspection.wanted, grants)?;
-        let (http, decorator) = load::exports(&pre, &inspection)?;
-        let limits = grants.limits.clone();
-        let permits = Permits::new(
-            limits.concurrent_calls,
-            Arc::clone(&self.permits),
-            limits.waiting_calls,
-            limits.queue_wait,
-        );
-        let name = Arc::from(inspection.manifest.name.as_str());
-        let Inspection { manifest, openapi, digest, .. } = inspection;
-        let plugin =
-            Arc::new(Plugin { manifest, openapi, digest, name, limits, permits, pre, http, decorator });
+        let exports = exports::Exports::of(&pre, &inspection)?;
+        let permits = self.permits_of(&grants.limits);
+        let stats = self.stats_of(&inspection.manifest.name);
+        let plugin = Arc::new(Plugin::new(inspection, grants.clone(), permits, pre, exports, stats));
         self.try_once(&plugin).await?;
         Ok(plugin)
+    }
+
+    /// Those of calls, and those of hooks, for which such calls wait.
+    fn permits_of(&self, limits: &Limits) -> (Permits, Permits) {
+        let permits = |own: u32, global: &Arc<Semaphore>| {
+            Permits::new(own, Arc::clone(global), limits.waiting_calls, limits.queue_wait)
+        };
+        let hooks = limits.concurrent_calls.min(limits::HOOK_CALLS / 2);
+        (permits(limits.concurrent_calls, &self.permits), permits(hooks, &self.hook_permits))
+    }
+
+    fn stats_of(&self, name: &str) -> Arc<Stats> {
+        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(name.to_owned()).or_default())
     }
 
     /// Instantiates a plugin without calling it: whatever fails for every call, fails here.
@@ -179,21 +210,84 @@ impl Runtime {
             .await
             .map_err(|_| LoadError::StartFailed("it takes too long".to_owned()))?
             .map_err(|error| load::start_failed(&error))?;
-        let mismatch = |error: wasmtime::Error| LoadError::ExportMismatch(format!("{error:#}"));
-        if let Some(export) = &plugin.http {
-            export.load(&mut call.store, &call.instance).map_err(mismatch)?;
-        }
-        if let Some(export) = &plugin.decorator {
-            export.load(&mut call.store, &call.instance).map_err(mismatch)?;
-        }
-        Ok(())
+        plugin.exports.try_all(&mut call.store, &call.instance)
+    }
+
+    /// Tells a version that it is about to serve in place of `previous`.
+    ///
+    /// # Errors
+    /// `activate_failed`: it must not serve.
+    pub async fn announce(&self, plugin: &Plugin, previous: Option<String>) -> Result<(), LoadError> {
+        invoke::lifecycle(&self.context, plugin, invoke::Change::Activate(previous))
+            .await
+            .map_err(|error| LoadError::ActivateFailed(format!("{}: {error}", error.code())))
+    }
+
+    /// Tells a plugin that it missed the events before `next`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn resync(&self, plugin: &Plugin, next: i64) -> Result<(), CallError> {
+        invoke::lifecycle(&self.context, plugin, invoke::Change::Resync(next)).await
+    }
+
+    /// Tells a plugin of 1 to [`EVENT_BATCH`] entries of one depth; what became of each, or of the first ones.
+    ///
+    /// # Errors
+    /// See [`CallError`]; then none is handled.
+    pub async fn tell(
+        &self,
+        plugin: &Plugin,
+        entries: Vec<EventEntry>,
+    ) -> Result<Vec<EventOutcome>, CallError> {
+        invoke::events(&self.context, plugin, entries).await
+    }
+
+    /// Shows a plugin a message before it is stored.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn before_message(&self, plugin: &Plugin, draft: Draft) -> Result<Verdict, CallError> {
+        invoke::hook(&self.context, plugin, draft).await
+    }
+
+    /// The plugin that answers a slash command, without the slash.
+    pub fn command(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.registry.command(name)
+    }
+
+    /// Lets a plugin answer a command; the text for the caller, if there is one.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn run_command(
+        &self,
+        plugin: &Plugin,
+        caller: Actor,
+        (command, text): (&str, &str),
+        channel: ChannelId,
+    ) -> Result<Option<String>, CallError> {
+        invoke::command(&self.context, plugin, caller, command, text, channel).await
+    }
+
+    /// Runs a job that has come due.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn run_job(&self, plugin: &Plugin, job: DueJob) -> Result<(), CallError> {
+        invoke::job(&self.context, plugin, job).await
+    }
+
+    /// The active plugin of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.registry.get(name)
     }
 
     /// Makes a plugin the active version of its name, in one step: every request after this goes to it, those
     /// before it end in the version they began in.
     ///
     /// # Errors
-    /// `route_conflict` if another active plugin answers one of its routes. Nothing has changed then.
+    /// `route_conflict` or `command_conflict` if another active plugin answers one of its routes or commands. Nothing has changed then.
     pub fn activate(&self, plugin: Arc<Plugin>) -> Result<(), LoadError> {
         self.registry.activate(plugin)
     }

@@ -302,6 +302,8 @@ pub const WASM_STACK_BYTES: usize = 512 << 10;
 pub const CALL_STACK_BYTES: usize = 2 << 20;
 /// Most calls of all plugins at once.
 pub const CONCURRENT_CALLS: u32 = 128;
+/// Most calls of hooks at once, beyond those: calls that wait for a hook hold the others.
+pub const HOOK_CALLS: u32 = 32;
 /// Slots of the pool beyond the global permits: instances under trial before activation, and those still being
 /// torn down.
 pub const POOL_SLACK: u32 = 16;
@@ -338,7 +340,6 @@ impl MemoryLimiter {
     }
 
     /// Bytes in use.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used
     }

@@ -4,23 +4,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::{
-    LoadError,
-    bindings::{DecoratorPluginIndices, HttpPluginIndices},
-    cache, capabilities,
+    LoadError, cache, capabilities,
+    exports::{self, Exports},
     fragment::Fragment,
+    health::Health,
     inspect,
     inspect::Inspection,
     limits::{self, Exceeded, Limits},
     manifest::{Manifest, shape},
     permits::Permits,
     state::{CallState, link_free},
+    stats::Stats,
 };
 
 /// What the operator allows a plugin.
@@ -40,11 +44,15 @@ pub struct Plugin {
     pub(crate) openapi: Option<Fragment>,
     pub(crate) digest: String,
     pub(crate) name: Arc<str>,
+    pub(crate) grants: Grants,
     pub(crate) limits: Limits,
     pub(crate) permits: Permits,
+    pub(crate) hook_permits: Permits,
     pub(crate) pre: InstancePre<CallState>,
-    pub(crate) http: Option<HttpPluginIndices>,
-    pub(crate) decorator: Option<DecoratorPluginIndices>,
+    pub(crate) exports: Exports,
+    pub(crate) stats: Arc<Stats>,
+    health: Mutex<Health>,
+    quarantined: AtomicBool,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -74,6 +82,11 @@ impl Plugin {
         &self.digest
     }
 
+    /// What it was granted when it was loaded.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
     /// The limits that its calls run under.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -81,7 +94,78 @@ impl Plugin {
 
     /// Whether it adds something to messages.
     pub fn decorates(&self) -> bool {
-        self.decorator.is_some()
+        self.exports.decorator.is_some()
+    }
+
+    /// Whether it follows events.
+    pub fn follows_events(&self) -> bool {
+        self.exports.events.is_some()
+    }
+
+    /// Whether it has jobs.
+    pub fn works(&self) -> bool {
+        self.exports.jobs.is_some()
+    }
+
+    /// Whether it acts without a caller, so that it needs a user of its own.
+    pub fn acts_alone(&self) -> bool {
+        self.follows_events() || self.exports.jobs.is_some() || self.exports.commands.is_some()
+    }
+
+    /// What was counted of it, its earlier versions included.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// It must not be called any more, or may be again.
+    pub fn set_quarantined(&self, quarantined: bool) {
+        self.quarantined.store(quarantined, Ordering::Relaxed);
+    }
+
+    /// Whether it is kept from being called.
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// It takes the place of a version that worked: it is watched more closely for a while.
+    pub fn succeeds_another(&self) {
+        self.health().succeeds(std::time::Instant::now());
+    }
+
+    /// Whether it has taken the place of a version that worked a short while ago.
+    pub fn is_successor(&self) -> bool {
+        self.health().is_new(std::time::Instant::now())
+    }
+
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn new(
+        inspection: Inspection,
+        grants: Grants,
+        (permits, hook_permits): (Permits, Permits),
+        pre: InstancePre<CallState>,
+        exports: Exports,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let Inspection { manifest, openapi, digest, .. } = inspection;
+        let name = Arc::from(manifest.name.as_str());
+        Self {
+            manifest,
+            openapi,
+            digest,
+            name,
+            limits: grants.limits.clone(),
+            grants,
+            permits,
+            hook_permits,
+            pre,
+            exports,
+            stats,
+            health: Mutex::new(Health::new()),
+            quarantined: AtomicBool::new(false),
+        }
     }
 }
 
@@ -100,10 +184,9 @@ pub(crate) fn check_grants(inspection: &Inspection, grants: &Grants) -> Result<(
         return Err(LoadError::RouteNotGranted(missing.into_iter().collect()));
     }
     check_own_routes(manifest)?;
-    if !manifest.routes.is_empty() && !inspection.exports.contains("http") {
-        return Err(LoadError::ExportMismatch(
-            "the manifest has routes but there is no export http".to_owned(),
-        ));
+    exports::check(inspection)?;
+    if !manifest.hooks.is_empty() && !grants.capabilities.contains("hooks") {
+        return Err(LoadError::CapabilityNotGranted(vec!["hooks".to_owned()]));
     }
     Ok(())
 }
@@ -158,26 +241,6 @@ pub(crate) fn link(
         }
     }
     linker.instantiate_pre(component).map_err(mismatch)
-}
-
-/// The exports of the contract that a component has. The inspection saw their names; their indices exist only
-/// if they are instances with the right functions.
-pub(crate) fn exports(
-    pre: &InstancePre<CallState>,
-    inspection: &Inspection,
-) -> Result<(Option<HttpPluginIndices>, Option<DecoratorPluginIndices>), LoadError> {
-    let mismatch = |error: wasmtime::Error| LoadError::ExportMismatch(format!("{error:#}"));
-    let (mut http, mut decorator) = (None, None);
-    for name in &inspection.exports {
-        match name.as_str() {
-            "http" => http = Some(HttpPluginIndices::new(pre).map_err(mismatch)?),
-            "decorator" => decorator = Some(DecoratorPluginIndices::new(pre).map_err(mismatch)?),
-            other => {
-                return Err(LoadError::ExportMismatch(format!("this host does not know the export {other}")));
-            }
-        }
-    }
-    Ok((http, decorator))
 }
 
 /// What a failed trial instance means for whoever loads the plugin.

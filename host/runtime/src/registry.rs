@@ -31,6 +31,7 @@ impl Endpoint {
 struct Table {
     plugins: BTreeMap<String, Arc<Plugin>>,
     router: matchit::Router<Endpoints>,
+    commands: BTreeMap<String, Arc<Plugin>>,
 }
 
 /// The table, read without a lock.
@@ -70,8 +71,8 @@ impl Registry {
         let _one_at_a_time = self.change.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut plugins = self.table.load().plugins.clone();
         change(&mut plugins);
-        let router = build_router(&plugins)?;
-        self.table.store(Arc::new(Table { plugins, router }));
+        let (router, commands) = (build_router(&plugins)?, commands(&plugins)?);
+        self.table.store(Arc::new(Table { plugins, router, commands }));
         Ok(())
     }
 
@@ -92,6 +93,15 @@ impl Registry {
 
     pub(crate) fn active(&self) -> Vec<Arc<Plugin>> {
         self.table.load().plugins.values().cloned().collect()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.table.load().plugins.get(name).cloned()
+    }
+
+    /// Who answers a slash command.
+    pub(crate) fn command(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.table.load().commands.get(name).cloned()
     }
 
     pub(crate) fn route(&self, method: &Method, path: &str) -> Routed {
@@ -116,6 +126,19 @@ impl Registry {
         let plugin = Arc::clone(&endpoint.plugin);
         Routed::Call(RoutedCall { plugin, route: route.path.clone(), auth: route.auth, params })
     }
+}
+
+fn commands(plugins: &BTreeMap<String, Arc<Plugin>>) -> Result<BTreeMap<String, Arc<Plugin>>, LoadError> {
+    let mut commands: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
+    for plugin in plugins.values() {
+        for command in &plugin.manifest.commands {
+            if let Some(other) = commands.insert(command.name.clone(), Arc::clone(plugin)) {
+                let (command, owner) = (command.name.clone(), other.name().to_owned());
+                return Err(LoadError::CommandConflict { command, owner });
+            }
+        }
+    }
+    Ok(commands)
 }
 
 /// Templates of one shape share an entry whatever their parameters are called, so the parameters get numbers

@@ -3,7 +3,11 @@
 //! Owns: the data of a store and the budgets that host functions draw on. Must not: hold anything that
 //! outlives the call.
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use patchbay_core::{Actor, Via};
 use wasmtime::component::{Linker, Resource, ResourceTable};
@@ -12,7 +16,9 @@ use crate::{
     Host, HostError, HostErrorKind,
     bindings::wit::types,
     capabilities::log::LogBudget,
-    limits::{Exceeded, Limits, MemoryLimiter, TICK},
+    limits::{Exceeded, MemoryLimiter, TICK},
+    load::Plugin,
+    stats::Stats,
 };
 
 /// The data of a store.
@@ -27,19 +33,34 @@ pub(crate) struct CallState {
     pub(crate) log: LogBudget,
     bytes_left: usize,
     calls_left: u32,
+    /// None: as many as calls are allowed.
+    commits_left: Option<u32>,
+    stats: Arc<Stats>,
+}
+
+impl Drop for CallState {
+    fn drop(&mut self) {
+        self.stats.used(self.cpu.used(), self.memory.used());
+    }
 }
 
 /// Counts the ticks during which the guest ran.
 #[derive(Debug)]
 pub(crate) struct CpuBudget {
     ticks_left: u64,
+    ticks_used: u32,
     waited: bool,
 }
 
 impl CpuBudget {
     pub(crate) fn new(cpu: std::time::Duration) -> Self {
         let ticks = cpu.as_nanos().div_ceil(TICK.as_nanos().max(1));
-        Self { ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX), waited: false }
+        Self { ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX), ticks_used: 0, waited: false }
+    }
+
+    /// Time in the guest so far.
+    fn used(&self) -> Duration {
+        TICK.saturating_mul(self.ticks_used)
     }
 
     /// The guest was seen running after a tick.
@@ -49,6 +70,7 @@ impl CpuBudget {
             return Ok(());
         }
         self.ticks_left = self.ticks_left.checked_sub(1).ok_or(Exceeded::Cpu)?;
+        self.ticks_used = self.ticks_used.saturating_add(1);
         Ok(())
     }
 
@@ -60,13 +82,9 @@ impl CpuBudget {
 }
 
 impl CallState {
-    pub(crate) fn new(
-        host: Arc<dyn Host>,
-        plugin: Arc<str>,
-        depth: u8,
-        limits: &Limits,
-        cpu: CpuBudget,
-    ) -> Self {
+    pub(crate) fn new(host: Arc<dyn Host>, plugin: Arc<str>, depth: u8, of: &Plugin, cpu: CpuBudget) -> Self {
+        let (limits, stats) = (&of.limits, Arc::clone(&of.stats));
+        stats.began();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
@@ -79,7 +97,23 @@ impl CallState {
             log: LogBudget::new(limits.log_lines),
             bytes_left: limits.host_total_bytes,
             calls_left: limits.host_calls,
+            commits_left: None,
+            stats,
         }
+    }
+
+    /// From now on the plugin's own state can be written once.
+    pub(crate) fn allow_one_commit(&mut self) {
+        self.commits_left = Some(1);
+    }
+
+    /// Counts a write of the plugin's own state.
+    pub(crate) fn charge_commit(&mut self) -> Result<(), HostError> {
+        if let Some(left) = &mut self.commits_left {
+            let why = "activate writes the plugin's state once, in one commit";
+            *left = left.checked_sub(1).ok_or_else(|| HostError::new(HostErrorKind::LimitExceeded, why))?;
+        }
+        Ok(())
     }
 
     /// Counts one call of a host function that brought `bytes` with it.
@@ -202,8 +236,6 @@ impl From<types::Error> for HostError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

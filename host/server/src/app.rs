@@ -77,8 +77,10 @@ impl App {
         let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
         let host = Arc::new(PluginHost(ops.clone()));
-        let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
+        let (runtime, unwell) =
+            Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
+        tokio::spawn(plugins.clone().keep_well(unwell));
         let (online, connections) = (Online::default(), Connections::new(&config));
         Ok(Self {
             hub: Hub::start(ops.clone(), online.clone(), &config, signals),
@@ -268,10 +270,13 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address), demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     let removing = tokio::spawn(app.ops.clone().keep_removing());
+    let working = tokio::spawn(app.plugins.clone().keep_working());
     run(app.clone(), listener, metrics.map(|(listener, _)| listener), told).await?;
     drop(control);
     tidying.abort();
     removing.abort();
+    working.abort();
+    app.plugins.stop();
     app.ops.store().close().await;
     tracing::info!("stopped");
     Ok(())
@@ -368,7 +373,9 @@ async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>, d
         let state = match &plugin.state {
             State::Active => "active".to_owned(),
             State::Disabled => "disabled".to_owned(),
-            State::PendingGrants(reason) | State::Failed(reason) => format!("NOT ACTIVE: {reason}"),
+            State::PendingGrants(reason) | State::Failed(reason) | State::Quarantined(reason) => {
+                format!("NOT ACTIVE: {reason}")
+            }
         };
         println!(
             "  plugin     {} {} ({state}; granted: {})",

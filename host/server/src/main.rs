@@ -15,6 +15,7 @@ mod metrics;
 mod ops;
 mod picture;
 mod plugin_host;
+mod plugin_log;
 mod seed;
 mod traces;
 

@@ -42,7 +42,7 @@ fn host_error(error: Error) -> HostError {
             HostErrorKind::LimitExceeded
         }
         Error::Conflict(code, _) => return HostError::new(HostErrorKind::Conflict, detail).with_code(code),
-        Error::Refused(..) => HostErrorKind::Conflict,
+        Error::Refused(..) | Error::RefusedByPlugin { .. } => HostErrorKind::Conflict,
         Error::Unavailable(_) | Error::TooMany(_) => HostErrorKind::Unavailable,
         Error::Store(_) | Error::Internal(_) => {
             tracing::error!(%error, "a plugin's call into the host failed");
@@ -54,6 +54,7 @@ fn host_error(error: Error) -> HostError {
 
 impl Log for PluginHost {
     fn write(&self, plugin: &str, level: LogLevel, line: &str) {
+        self.0.plugin_log().push(plugin, level, line);
         match level {
             LogLevel::Trace => tracing::trace!(target: "plugin", plugin, "{line:?}"),
             LogLevel::Debug => tracing::debug!(target: "plugin", plugin, "{line:?}"),
@@ -119,11 +120,11 @@ impl Kv for PluginHost {
     async fn commit(
         &self,
         plugin: &str,
-        actor: &Actor,
+        actor: Option<&Actor>,
         changes: Vec<KvChange>,
         events: Vec<PluginEvent>,
     ) -> Answer<()> {
-        self.0.kv_commit(plugin, Some(actor), changes, events).await.map_err(host_error)?;
+        self.0.kv_commit(plugin, actor, changes, events).await.map_err(host_error)?;
         Ok(())
     }
 }

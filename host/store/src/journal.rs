@@ -106,6 +106,56 @@ impl TryFrom<Row> for Entry {
     }
 }
 
+/// What a plugin is to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The plugin.
+    pub plugin: String,
+    /// Kinds by name; with a dot at the end, all that start with it.
+    pub kinds: Vec<String>,
+    /// All kinds, whatever `kinds` says.
+    pub all_kinds: bool,
+    /// Through whose eyes; none: those of the deployment.
+    pub bot: Option<UserId>,
+}
+
+impl Wanted {
+    fn push_kinds(&self, query: &mut Query) {
+        if self.all_kinds {
+            query.push("TRUE");
+            return;
+        }
+        let (prefixes, names): (Vec<_>, Vec<_>) = self.kinds.iter().partition(|kind| kind.ends_with('.'));
+        query.push("(e.kind IN (").bind_list(names.into_iter().map(String::as_str)).push(")");
+        for prefix in prefixes {
+            let length = i64::try_from(prefix.len()).unwrap_or(i64::MAX);
+            query
+                .push(" OR substr(e.kind, 1, CAST(")
+                .bind(length)
+                .push(" AS INTEGER)) = ")
+                .bind(prefix.as_str());
+        }
+        query.push(")");
+    }
+}
+
+/// What the viewer may see now. Of a deleted channel that is only its deletion.
+fn visible(query: &mut Query, viewer: &Viewer) {
+    query.push("(c.deleted_at IS NULL OR e.kind = 'channel.deleted') AND (e.target_user_id = ");
+    query.bind(viewer.user_id.0);
+    query.push(
+        " OR (e.audience = 'everyone' AND (e.channel_id IS NULL OR c.is_public))
+          OR (e.audience <> 'target' AND EXISTS (
+              SELECT 1 FROM channel_members m WHERE m.channel_id = e.channel_id AND m.user_id = ",
+    );
+    query.bind(viewer.user_id.0).push("))");
+    if !viewer.subscribed.is_empty() {
+        query.push(" OR (e.audience = 'channel' AND c.is_public AND e.channel_id IN (");
+        query.ids(viewer.subscribed.iter().map(|id| id.0)).push("))");
+    }
+    query.push(")");
+}
+
 /// Rows of one insert: as many as keep the number of different statements, and so the statement cache, small.
 const ROWS_PER_INSERT: usize = 32;
 
@@ -180,12 +230,12 @@ impl Conn {
         payload: &str,
     ) -> Result<(), StoreError> {
         on!(self, |c| {
-            sqlx::query("UPDATE events SET payload = $2 WHERE message_id = $1")
-                .bind(message.0)
-                .bind(payload)
-                .execute(c)
-                .await?
-                .rows_affected()
+            for update in [
+                "UPDATE events SET payload = $2 WHERE message_id = $1",
+                "UPDATE dead_letters SET payload = $2 WHERE message_id = $1",
+            ] {
+                sqlx::query(update).bind(message.0).bind(payload).execute(&mut *c).await?;
+            }
         });
         Ok(())
     }
@@ -209,20 +259,37 @@ impl Conn {
     ) -> Result<Vec<Entry>, StoreError> {
         let mut query = Query::new("SELECT ");
         query.push(COLUMNS).push(" FROM events e LEFT JOIN channels c ON c.id = e.channel_id WHERE e.seq > ");
+        query.bind(after.0).push(" AND e.seq <= ").bind(until.0).push(" AND ");
+        visible(&mut query, viewer);
+        query.push(" ORDER BY e.seq LIMIT ").bind(limit);
+        self.all::<Row>(query).await?.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// The entries after `after` up to and including `until` that a plugin is to hear of, in order, at most `limit`: of
+    /// these kinds, not done through itself, and what its bot may see now or, without one, all that more than one
+    /// user may see.
+    pub async fn journal_of_plugin(
+        &mut self,
+        wanted: &Wanted,
+        after: Seq,
+        until: Seq,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut query = Query::new("SELECT ");
+        query.push(COLUMNS).push(" FROM events e LEFT JOIN channels c ON c.id = e.channel_id WHERE e.seq > ");
         query.bind(after.0).push(" AND e.seq <= ").bind(until.0);
-        query.push(" AND (c.deleted_at IS NULL OR e.kind = 'channel.deleted') AND (e.target_user_id = ");
-        query.bind(viewer.user_id.0);
-        query.push(
-            " OR (e.audience = 'everyone' AND (e.channel_id IS NULL OR c.is_public))
-              OR (e.audience <> 'target' AND EXISTS (
-                  SELECT 1 FROM channel_members m WHERE m.channel_id = e.channel_id AND m.user_id = ",
-        );
-        query.bind(viewer.user_id.0).push("))");
-        if !viewer.subscribed.is_empty() {
-            query.push(" OR (e.audience = 'channel' AND c.is_public AND e.channel_id IN (");
-            query.ids(viewer.subscribed.iter().map(|id| id.0)).push("))");
+        query.push(" AND (e.origin IS NULL OR e.origin <> ").bind(wanted.plugin.as_str()).push(") AND ");
+        wanted.push_kinds(&mut query);
+        match wanted.bot {
+            Some(bot) => {
+                query.push(" AND ");
+                visible(&mut query, &Viewer { user_id: bot, subscribed: Vec::new() });
+            }
+            None => {
+                query.push(" AND e.audience <> 'target'");
+            }
         }
-        query.push(") ORDER BY e.seq LIMIT ").bind(limit);
+        query.push(" ORDER BY e.seq LIMIT ").bind(limit);
         self.all::<Row>(query).await?.into_iter().map(Entry::try_from).collect()
     }
 

@@ -108,6 +108,39 @@ const SELECT: &str = "SELECT m.id, m.channel_id, m.sender_id, m.parent_id, m.con
     FROM messages m JOIN users u ON u.id = m.sender_id WHERE ";
 
 impl Conn {
+    /// Messages with ids after `after` up to and including `until`, deleted ones left out, by id, at most `limit`: those
+    /// in channels of which `bot` is a member, or all.
+    pub async fn past_messages(
+        &mut self,
+        bot: Option<UserId>,
+        after: MessageId,
+        until: MessageId,
+        limit: i64,
+    ) -> Result<Vec<Message>, StoreError> {
+        let mut query = Query::new(SELECT);
+        query.push("m.id > ").bind(after.0).push(" AND m.id <= ").bind(until.0);
+        query.push(" AND m.deleted_at IS NULL AND m.channel_id IN (SELECT id FROM channels WHERE deleted_at IS NULL)");
+        if let Some(bot) = bot {
+            query.push(" AND m.channel_id IN (SELECT channel_id FROM channel_members WHERE user_id = ");
+            query.bind(bot.0).push(")");
+        }
+        query.push(" ORDER BY m.id LIMIT ").bind(limit);
+        let rows = self.all(query).await?;
+        self.with_files(rows).await
+    }
+
+    /// The newest message's id, and how many messages there are that `past_messages` would tell of.
+    pub async fn past_extent(&mut self, bot: Option<UserId>) -> Result<(i64, i64), StoreError> {
+        let mut query =
+            Query::new("SELECT coalesce(max(id), 0), count(*) FROM messages WHERE deleted_at IS NULL");
+        if let Some(bot) = bot {
+            query.push(" AND channel_id IN (SELECT channel_id FROM channel_members WHERE user_id = ");
+            query.bind(bot.0).push(")");
+        }
+        let row: Option<(i64, i64)> = self.optional(query).await?;
+        Ok(row.unwrap_or_default())
+    }
+
     /// Writes a message and the index of its mentions; its id.
     pub async fn insert_message(
         &mut self,

@@ -4,7 +4,7 @@
 use patchbay_core::{Timestamp, UserId};
 use sqlx::FromRow;
 
-use crate::{Conn, StoreError, conn::on};
+use crate::{Conn, StoreError, conn::on, query::Query};
 
 /// An installed plugin.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -21,6 +21,14 @@ pub struct PluginRow {
     pub routes: String,
     /// The version that came with the host when it was last looked at.
     pub bundled_digest: Option<String>,
+    /// The version to go back to.
+    pub previous_digest: Option<String>,
+    /// The place of its hooks among those of others: lower ones first.
+    pub hook_order: i64,
+    /// Whether a failure of its hooks keeps messages out.
+    pub hooks_fail_closed: bool,
+    /// Why it is kept from serving although it is enabled.
+    pub quarantine: Option<String>,
     /// When it was first installed, in ms.
     pub created_at: i64,
     /// When its row last changed, in ms.
@@ -42,6 +50,8 @@ pub struct PluginVersionRow {
     pub installed_by: Option<i64>,
     /// When, in ms.
     pub installed_at: i64,
+    /// When it was first told that it serves, in ms.
+    pub activated_at: Option<i64>,
 }
 
 impl Conn {
@@ -62,12 +72,15 @@ impl Conn {
         on!(self, |c| {
             sqlx::query(
                 "INSERT INTO plugins (name, active_digest, enabled, capabilities, routes, bundled_digest,
-                                      created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                                      created_at, updated_at, previous_digest, hook_order, hooks_fail_closed,
+                                      quarantine)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
                  ON CONFLICT (name) DO UPDATE SET active_digest = excluded.active_digest,
                      enabled = excluded.enabled, capabilities = excluded.capabilities,
                      routes = excluded.routes, bundled_digest = excluded.bundled_digest,
-                     updated_at = excluded.updated_at",
+                     updated_at = excluded.updated_at, previous_digest = excluded.previous_digest,
+                     hook_order = excluded.hook_order, hooks_fail_closed = excluded.hooks_fail_closed,
+                     quarantine = excluded.quarantine",
             )
             .bind(&row.name)
             .bind(&row.active_digest)
@@ -77,6 +90,10 @@ impl Conn {
             .bind(&row.bundled_digest)
             .bind(row.created_at)
             .bind(row.updated_at)
+            .bind(&row.previous_digest)
+            .bind(row.hook_order)
+            .bind(row.hooks_fail_closed)
+            .bind(&row.quarantine)
             .execute(c)
             .await?
             .rows_affected()
@@ -121,7 +138,8 @@ impl Conn {
     pub async fn plugin_versions(&mut self, plugin: &str) -> Result<Vec<PluginVersionRow>, StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_as(
-                "SELECT plugin, digest, version, manifest, installed_by, installed_at FROM plugin_versions
+                "SELECT plugin, digest, version, manifest, installed_by, installed_at, activated_at
+                 FROM plugin_versions
                  WHERE plugin = $1 ORDER BY installed_at DESC",
             )
             .bind(plugin)
@@ -143,5 +161,61 @@ impl Conn {
                 .fetch_optional(c)
                 .await?
         }))
+    }
+
+    /// A version has been told that it serves.
+    pub async fn set_plugin_activated(
+        &mut self,
+        plugin: &str,
+        digest: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut query = Query::new("UPDATE plugin_versions SET activated_at = ");
+        query.bind(now.0).push(" WHERE plugin = ").bind(plugin).push(" AND digest = ").bind(digest);
+        self.run(query).await.map(drop)
+    }
+
+    /// Removes versions beyond the newest `keep`, but for those of these digests.
+    pub async fn forget_plugin_versions(
+        &mut self,
+        plugin: &str,
+        keep: i64,
+        but: &[&str],
+    ) -> Result<u64, StoreError> {
+        let mut query = Query::new("DELETE FROM plugin_versions WHERE plugin = ");
+        query.bind(plugin).push(" AND digest NOT IN (").bind_list(but.iter().copied());
+        query.push(") AND digest NOT IN (SELECT digest FROM plugin_versions WHERE plugin = ").bind(plugin);
+        query.push(" ORDER BY installed_at DESC, digest LIMIT ").bind(keep).push(")");
+        self.run(query).await
+    }
+
+    /// Removes a plugin and all that is kept for it, but for its own state; see [`Conn::delete_plugin_state`].
+    pub async fn delete_plugin(&mut self, name: &str) -> Result<bool, StoreError> {
+        let mut query = Query::new("DELETE FROM plugins WHERE name = ");
+        query.bind(name);
+        Ok(self.run(query).await? > 0)
+    }
+
+    /// Removes up to `limit` entries of a plugin's own state; how many.
+    pub async fn delete_plugin_state(&mut self, name: &str, limit: i64) -> Result<u64, StoreError> {
+        let mut query = Query::new("DELETE FROM plugin_kv WHERE plugin = ");
+        query.bind(name).push(" AND key IN (SELECT key FROM plugin_kv WHERE plugin = ").bind(name);
+        query.push(" ORDER BY key LIMIT ").bind(limit).push(")");
+        self.run(query).await
+    }
+
+    /// The plugin's bot user, if it has one; none if the plugin isn't installed.
+    pub async fn plugin_bot(&mut self, name: &str) -> Result<Option<Option<UserId>>, StoreError> {
+        let mut query = Query::new("SELECT bot_id FROM plugins WHERE name = ");
+        query.bind(name);
+        let row: Option<(Option<i64>,)> = self.optional(query).await?;
+        Ok(row.map(|(id,)| id.map(UserId)))
+    }
+
+    /// A user is the plugin's bot from now on.
+    pub async fn set_plugin_bot(&mut self, name: &str, bot: UserId) -> Result<(), StoreError> {
+        let mut query = Query::new("UPDATE plugins SET bot_id = ");
+        query.bind(bot.0).push(" WHERE name = ").bind(name);
+        self.run(query).await.map(drop)
     }
 }

@@ -149,6 +149,13 @@ impl Conn {
         row.map(User::try_from).transpose()
     }
 
+    /// A plugin that is gone has no use for its bot user; what it wrote stays its own.
+    pub async fn deactivate_bot(&mut self, bot: UserId, now: Timestamp) -> Result<(), StoreError> {
+        let mut query = Query::new("UPDATE users SET is_active = FALSE, updated_at = ");
+        query.bind(now.0).push(" WHERE is_bot AND id = ").bind(bot.0);
+        self.run(query).await.map(drop)
+    }
+
     /// Which of these users exist.
     pub async fn existing_users(&mut self, ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
         let mut query = Query::new("SELECT id FROM users WHERE id IN (");

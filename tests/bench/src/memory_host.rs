@@ -107,7 +107,7 @@ impl Kv for MemoryHost {
     async fn commit(
         &self,
         _: &str,
-        _: &Actor,
+        _: Option<&Actor>,
         _: Vec<KvChange>,
         _: Vec<PluginEvent>,
     ) -> Result<(), HostError> {

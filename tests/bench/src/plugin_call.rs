@@ -31,7 +31,7 @@ pub fn run() -> Outcome {
 
 async fn measure(component: Bytes) -> Outcome {
     let cache = tempfile::tempdir()?;
-    let runtime = Runtime::new(RuntimeConfig::new(cache.path()), Arc::new(MemoryHost))?;
+    let (runtime, _) = Runtime::new(RuntimeConfig::new(cache.path()), Arc::new(MemoryHost))?;
     let grants = Grants {
         capabilities: ["reactions".to_owned()].into(),
         routes: vec![ROUTE.to_owned(), format!("{ROUTE}/{{emoji}}")],

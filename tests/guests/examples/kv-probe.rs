@@ -90,7 +90,7 @@ fn call_kv(function: &str, caller: &Actor, body: &Value) -> Result<Value, Error>
         "commit" => {
             let changes: Vec<_> = list(body, "changes").iter().map(change).collect();
             let events: Vec<_> = list(body, "events").iter().map(event).collect();
-            json!(kv::commit(caller, &changes, &events)?)
+            json!(kv::commit(Some(caller), &changes, &events)?)
         }
         _ => return Err(unknown()),
     })

@@ -93,7 +93,7 @@ pub trait Kv {
     async fn commit(
         &self,
         plugin: &str,
-        actor: &Actor,
+        actor: Option<&Actor>,
         changes: Vec<KvChange>,
         events: Vec<PluginEvent>,
     ) -> Result<(), HostError>;
@@ -262,7 +262,9 @@ impl wit::Host for CallState {
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> Answer<()> {
         self.charge_call(key.len() + value.len())?;
-        if let Err(error) = check_key(&key).and_then(|()| check_value(&value)) {
+        if let Err(error) =
+            check_key(&key).and_then(|()| check_value(&value)).and_then(|()| self.charge_commit())
+        {
             return Ok(Err(error.into()));
         }
         let (host, plugin) = (self.host.clone(), self.plugin.clone());
@@ -272,7 +274,7 @@ impl wit::Host for CallState {
 
     async fn delete(&mut self, key: String) -> Answer<bool> {
         self.charge_call(key.len())?;
-        if let Err(error) = check_key(&key) {
+        if let Err(error) = check_key(&key).and_then(|()| self.charge_commit()) {
             return Ok(Err(error.into()));
         }
         let (host, plugin) = (self.host.clone(), self.plugin.clone());
@@ -290,7 +292,7 @@ impl wit::Host for CallState {
         self.charge_call(key.len() + sizes)?;
         let checked =
             check_key(&key).and_then(|()| expected.iter().chain(&value).try_for_each(|v| check_value(v)));
-        if let Err(error) = checked {
+        if let Err(error) = checked.and_then(|()| self.charge_commit()) {
             return Ok(Err(error.into()));
         }
         let (host, plugin) = (self.host.clone(), self.plugin.clone());
@@ -300,7 +302,7 @@ impl wit::Host for CallState {
 
     async fn commit(
         &mut self,
-        actor: Resource<Actor>,
+        actor: Option<Resource<Actor>>,
         changes: Vec<wit::Change>,
         events: Vec<wit::Event>,
     ) -> Answer<()> {
@@ -308,13 +310,14 @@ impl wit::Host for CallState {
         self.charge_call(
             size + events.iter().map(|event| event.kind.len() + event.json.len()).sum::<usize>(),
         )?;
-        if let Err(error) = check_commit(&changes, &events) {
+        if let Err(error) = check_commit(&changes, &events).and_then(|()| self.charge_commit()) {
             return Ok(Err(error.into()));
         }
-        let (host, plugin, actor) = (self.host.clone(), self.plugin.clone(), self.actor(&actor)?);
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let actor = actor.map(|actor| self.actor(&actor)).transpose()?;
         let changes = changes.into_iter().map(Into::into).collect();
         let events = events.into_iter().map(Into::into).collect();
-        let done = self.wait(Kv::commit(&*host, &plugin, &actor, changes, events)).await;
+        let done = self.wait(Kv::commit(&*host, &plugin, actor.as_ref(), changes, events)).await;
         Ok(done.map_err(types::Error::from))
     }
 }

@@ -36,9 +36,17 @@ pub(crate) fn find(name: &str) -> Option<&'static Capability> {
     ALL.iter().find(|capability| capability.name == name)
 }
 
-/// The names of all capabilities that this host offers, sorted.
+/// What can be granted beside interfaces, with what each allows.
+const GRANTS: [&str; 2] = [
+    // Hearing of what the plugin's bot is no member of.
+    "events:all",
+    // Looking at messages before they are stored.
+    "hooks",
+];
+
+/// The names of everything that can be granted: interfaces, and what is none. Beside them `egress:HOST` for any host.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|capability| capability.name)
+    ALL.iter().map(|capability| capability.name).chain(GRANTS)
 }
 
 /// `limit` if it is 1 to `max`.

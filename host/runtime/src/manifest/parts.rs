@@ -103,6 +103,16 @@ impl EventKinds {
     }
 }
 
+impl fmt::Display for EventKinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Below(prefix) => write!(f, "{prefix}*"),
+            Self::One(name) => f.write_str(name),
+        }
+    }
+}
+
 /// When a hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Moment {
@@ -112,6 +122,16 @@ pub enum Moment {
     /// Before a message is edited.
     #[serde(rename = "message.edit")]
     Edit,
+}
+
+impl Moment {
+    /// Its name in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "message.create",
+            Self::Edit => "message.edit",
+        }
+    }
 }
 
 /// A slash command.

@@ -3,7 +3,12 @@
 use axum::extract::{Request, State};
 use http::StatusCode;
 use patchbay_core::Timestamp;
-use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
+use patchbay_protocol::{
+    List, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginCursor, PluginHooks, PluginVersion,
+    UpdatePlugin,
+};
+use patchbay_runtime::{KindStats, Manifest};
+use patchbay_store::{CursorRow, PluginRow};
 
 use super::{
     Failure,
@@ -13,28 +18,41 @@ use super::{
 use crate::{
     app::App,
     ops::Admin,
-    ops::plugins::{Installed, PluginChanges, State as PluginState},
+    ops::plugins::{HookChanges, Installed, PluginChanges, State as PluginState},
 };
 
 type Answer<T> = Result<T, Failure>;
 
-fn shown(plugin: Installed) -> Plugin {
+pub(super) fn shown(plugin: Installed) -> Plugin {
+    let counted = plugin.counted.as_ref();
     let (state, reason) = match plugin.state {
         PluginState::Active => ("active", None),
         PluginState::Disabled => ("disabled", None),
         PluginState::PendingGrants(reason) => ("pending_grants", Some(reason)),
         PluginState::Failed(reason) => ("failed", Some(reason)),
+        PluginState::Quarantined(reason) => ("quarantined", Some(reason)),
     };
     Plugin {
         bundled: plugin.row.bundled_digest.as_ref() == Some(&plugin.digest),
-        name: plugin.row.name,
         version: plugin.manifest.version.to_string(),
         digest: plugin.digest,
-        description: plugin.manifest.description,
         state,
         reason,
         enabled: plugin.row.enabled,
-        capabilities_wanted: plugin.manifest.capabilities.into_iter().collect(),
+        capabilities_wanted: plugin.manifest.wanted().into_iter().collect(),
+        hooks: hooks(&plugin.manifest, &plugin.row),
+        commands: plugin.manifest.commands.iter().map(|command| command.name.clone()).collect(),
+        events: plugin.manifest.events.iter().map(ToString::to_string).collect(),
+        cursor: plugin.cursor.as_ref().map(|cursor| shown_cursor(cursor, plugin.head)),
+        backfill: plugin.cursor.as_ref().and_then(backfill),
+        dead_letters: plugin.dead_letters,
+        calls: counted.map_or_else(Vec::new, |counted| counted.kinds.iter().map(calls).collect()),
+        traps: counted.map_or(0, |counted| counted.traps),
+        cpu_ms: counted.map_or(0, |counted| u64::try_from(counted.cpu.as_millis()).unwrap_or(u64::MAX)),
+        peak_memory_bytes: counted.map_or(0, |counted| counted.peak_memory),
+        previous_digest: plugin.row.previous_digest,
+        name: plugin.row.name,
+        description: plugin.manifest.description,
         capabilities_granted: plugin.grants.capabilities.into_iter().collect(),
         routes_wanted: plugin.routes_wanted,
         routes_granted: plugin.grants.routes,
@@ -50,6 +68,43 @@ fn shown(plugin: Installed) -> Plugin {
             .collect(),
         created_at: Timestamp(plugin.row.created_at).into(),
         updated_at: Timestamp(plugin.row.updated_at).into(),
+    }
+}
+
+fn hooks(manifest: &Manifest, row: &PluginRow) -> Option<PluginHooks> {
+    let moments: Vec<_> = manifest.hooks.iter().map(|moment| moment.as_str()).collect();
+    let on_failure = if row.hooks_fail_closed { "closed" } else { "open" };
+    (!moments.is_empty()).then(|| PluginHooks { moments, order: row.hook_order, on_failure })
+}
+
+fn shown_cursor(cursor: &CursorRow, head: i64) -> PluginCursor {
+    PluginCursor {
+        seq: cursor.seq,
+        lag: (head - cursor.seq).max(0),
+        attempts: cursor.attempts,
+        retry_at: cursor.retry_at.map(|at| Timestamp(at).into()),
+        last_error: cursor.last_error.clone(),
+    }
+}
+
+fn backfill(cursor: &CursorRow) -> Option<PluginBackfill> {
+    let was_asked_for = cursor.history_until.is_some() || cursor.history_total > 0;
+    was_asked_for.then(|| PluginBackfill {
+        total: cursor.history_total,
+        done: cursor.history_done,
+        running: cursor.history_until.is_some(),
+    })
+}
+
+fn calls(kind: &KindStats) -> PluginCalls {
+    let ms = |duration: std::time::Duration| duration.as_micros() as f64 / 1e3;
+    PluginCalls {
+        export: kind.kind.as_str(),
+        calls: kind.calls,
+        failures: kind.failures,
+        unserved: kind.unserved,
+        p50_ms: ms(kind.p50),
+        p99_ms: ms(kind.p99),
     }
 }
 
@@ -104,7 +159,11 @@ pub(super) async fn update_plugin(
     Id(name): Id<String>,
     Json(body): Json<UpdatePlugin>,
 ) -> Answer<axum::Json<Plugin>> {
-    let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes };
+    let hooks = body.hooks.map(|hooks| HookChanges {
+        order: hooks.order,
+        fail_closed: hooks.on_failure.map(|on| matches!(on, OnFailure::Closed)),
+    });
+    let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes, hooks };
     Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
 }
 

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod channels;
 mod client;
+mod commands;
 mod compression;
 mod control;
 mod drain;
@@ -19,6 +20,7 @@ mod headers;
 mod listen;
 mod messages;
 mod openapi;
+mod plugin_care;
 mod plugins;
 mod problem;
 mod users;
@@ -135,8 +137,15 @@ fn routes() -> Routes {
             get(admin::plugin)
                 .put(admin::put_plugin)
                 .patch(admin::update_plugin)
+                .delete(plugin_care::remove)
                 .layer(DefaultBodyLimit::max(MAX_COMPONENT)),
         )
+        .add("/api/admin/plugins/{name}/rollback", post(plugin_care::roll_back))
+        .add("/api/admin/plugins/{name}/backfill", post(plugin_care::backfill))
+        .add("/api/admin/plugins/{name}/log", get(plugin_care::log))
+        .add("/api/admin/plugins/{name}/dead-letters", get(plugin_care::dead_letters))
+        .add("/api/admin/plugins/{name}/redeliver", post(plugin_care::redeliver))
+        .add("/api/commands", get(commands::commands).post(commands::run))
         .add("/api/openapi.json", get(openapi::document))
         .add("/api/docs", get(openapi::page))
         .add("/api/docs/{file}", get(openapi::asset))
@@ -152,7 +161,9 @@ fn describe(document: &mut openapi::Document) {
     messages::describe(document);
     files::describe(document);
     gateway::describe(document);
+    commands::describe(document);
     admin::describe(document);
+    plugin_care::describe(document);
     accounts::describe(document);
     edge::describe(document);
     openapi::describe(document);

@@ -45,10 +45,9 @@ pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result
         headers: headers(request.headers()),
         body: body(request, &app).await?,
     };
-    let plugin = call.plugin.name().to_owned();
     match app.plugins.runtime().call_http(call, request, caller).await {
-        Ok(answer) => Ok(response(answer, plugin)),
-        Err(error) => Err(failure(&plugin, &error)),
+        Ok(answer) => Ok(response(answer)),
+        Err(error) => Err(failure(&error)),
     }
 }
 
@@ -68,19 +67,14 @@ fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn response(answer: http::Response<PluginBody>, plugin: String) -> Response {
+fn response(answer: http::Response<PluginBody>) -> Response {
     let (parts, content) = answer.into_parts();
     let content = match content {
         PluginBody::Whole(bytes) => Body::from(bytes),
-        PluginBody::Stream(chunks) => {
-            Body::from_stream(stream::unfold((chunks, plugin), |(mut chunks, plugin)| async {
-                let chunk = chunks.recv().await?;
-                if let Err(error) = &chunk {
-                    log(&plugin, error);
-                }
-                Some((chunk, (chunks, plugin)))
-            }))
-        }
+        PluginBody::Stream(chunks) => Body::from_stream(stream::unfold(chunks, |mut chunks| async {
+            let chunk = chunks.recv().await?;
+            Some((chunk, chunks))
+        })),
     };
     let mut response = Response::from_parts(parts, content);
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -90,14 +84,8 @@ fn response(answer: http::Response<PluginBody>, plugin: String) -> Response {
     response
 }
 
-fn log(plugin: &str, error: &CallError) {
-    if error.is_failure() {
-        tracing::warn!(plugin, code = error.code(), %error, "a plugin's call failed");
-    }
-}
-
-fn failure(plugin: &str, error: &CallError) -> Failure {
-    log(plugin, error);
+/// What a plugin's failure is to its client. The runtime has logged it.
+pub(super) fn failure(error: &CallError) -> Failure {
     let failure = Failure::new(error.status(), error.code(), error.public_detail());
     match error.retry_after() {
         Some(wait) => failure.with_retry_after(wait.as_secs().max(1)),

@@ -75,6 +75,14 @@ pub(super) async fn method_not_allowed() -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not have this method")
 }
 
+impl Failure {
+    /// A plugin refused what a field says, for a reason of its own.
+    pub(super) fn refused(code: &'static str, field: &str, reason: &str, detail: &str) -> Self {
+        let error = FieldError { field: field.into(), code: reason.into(), message: detail.into() };
+        Self { errors: vec![error], ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -94,6 +102,9 @@ impl From<Error> for Failure {
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "the request is not valid")
             },
             Error::Conflict(code, why) => Self::new(StatusCode::CONFLICT, code, why),
+            Error::RefusedByPlugin { code, detail } => {
+                Self::refused("message_refused", "content", &code, &detail)
+            }
             Error::Refused(code, why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, why),
             Error::TooLarge(why) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why),
             Error::TooMany(wait) => Self::too_many(wait),

@@ -54,6 +54,8 @@ pub enum Thing {
     Thumbnail,
     /// `invite_not_found`
     Invite,
+    /// `command_not_found`
+    Command,
 }
 
 impl Thing {
@@ -71,6 +73,7 @@ impl Thing {
             Self::Pin => "pin",
             Self::Picture => "profile_picture",
             Self::Thumbnail => "thumbnail",
+            Self::Command => "command",
             Self::Invite => "invite",
         }
     }
@@ -100,6 +103,14 @@ pub enum Error {
     /// A component was refused: code and sentence.
     #[error("{1}")]
     Refused(String, String),
+    /// A plugin's hook refused a message.
+    #[error("{detail}")]
+    RefusedByPlugin {
+        /// The plugin's own code.
+        code: String,
+        /// A sentence for the author.
+        detail: String,
+    },
     /// More bytes than are allowed.
     #[error("{0}")]
     TooLarge(String),

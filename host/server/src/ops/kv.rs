@@ -61,10 +61,15 @@ impl Ops {
         changes: Vec<KvChange>,
         events: Vec<PluginEvent>,
     ) -> Result<Vec<bool>> {
-        let actor = match (actor, events.is_empty()) {
-            (Some(actor), _) => actor.clone(),
-            (None, true) => Actor::SYSTEM,
-            (None, false) => return Err(Error::Forbidden("events need an actor".into())),
+        let is_tied = |change: &KvChange| matches!(change, KvChange::Put { message: Some(_), .. });
+        let needs_one = !events.is_empty() || changes.iter().any(is_tied);
+        let actor = match actor {
+            Some(actor) => actor.clone(),
+            // What is left is the plugin's own.
+            None if !needs_one => Actor::SYSTEM,
+            None => {
+                return Err(Error::Forbidden("events and entries tied to a message need an actor".into()));
+            }
         };
         let plugin = plugin.to_owned();
         self.0

@@ -53,11 +53,13 @@ impl Ops {
     /// Posts a message.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member, [`Error::Invalid`].
+    /// [`Error::NotFound`], [`Error::Forbidden`] for a non-member, [`Error::Invalid`], [`Error::Refused`] by a plugin's
+    /// hook.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn post_message(&self, actor: &Actor, channel: ChannelId, new: NewPost) -> Result<Posted> {
         let sender = user_of(actor)?;
         check_post(&new)?;
+        let new = self.hooks_before_post(actor, channel, new).await?;
         let actor = actor.clone();
         self.0
             .store
@@ -126,9 +128,10 @@ impl Ops {
     /// Replaces the content of a message that the actor sent. The earlier version is kept.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`].
+    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`], [`Error::Refused`] by a plugin's hook.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn edit_message(&self, actor: &Actor, id: MessageId, content: String) -> Result<Message> {
+        let content = self.hooks_before_edit(actor, id, content).await?;
         let actor = actor.clone();
         self.0.store.write(move |tx| Box::pin(async move { edit(tx, &actor, id, content).await })).await
     }

@@ -8,9 +8,11 @@ mod access;
 mod accounts;
 mod admin;
 mod audit;
+mod bots;
 mod channels;
 mod error;
 mod files;
+pub mod hooks;
 mod invites;
 mod journal;
 mod keys;
@@ -35,7 +37,9 @@ use std::{
 
 use patchbay_store::{Page, Store};
 
-use crate::{auth::passwords::Passwords, bus::Bus, config, files::Files, key_file::KeyPlace};
+use crate::{
+    auth::passwords::Passwords, bus::Bus, config, files::Files, key_file::KeyPlace, plugin_log::PluginLog,
+};
 
 pub use accounts::Registration;
 pub use admin::StandingChanges;
@@ -76,6 +80,8 @@ struct Inner {
     auth: config::Auth,
     rates: Option<rates::Rates>,
     journal: config::Journal,
+    hooks: hooks::Hooks,
+    plugin_log: PluginLog,
     /// Makes an account superuser from anywhere; none once there is a superuser.
     bootstrap: Mutex<Option<String>>,
 }
@@ -108,6 +114,8 @@ impl Ops {
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),
             journal: config.journal.clone(),
+            hooks: hooks::Hooks::default(),
+            plugin_log: PluginLog::default(),
             bootstrap: Mutex::new(bootstrap),
         }));
         ops.blend_logins().await?;
@@ -125,6 +133,16 @@ impl Ops {
     /// [`Error::TooMany`].
     pub fn admit(&self, from: &ClientAddress) -> Result<()> {
         self.0.rates.as_ref().map_or(Ok(()), |rates| rates.request(from.ip))
+    }
+
+    /// The last lines of each plugin.
+    pub fn plugin_log(&self) -> &PluginLog {
+        &self.0.plugin_log
+    }
+
+    /// Where plugins' hooks are put.
+    pub fn hooks(&self) -> &hooks::Hooks {
+        &self.0.hooks
     }
 
     /// The database, for those who read the journal.

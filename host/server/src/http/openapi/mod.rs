@@ -31,7 +31,7 @@ use crate::app::App;
 pub use operation::Operation;
 pub(super) use operation::{Asks, Described};
 pub(super) use page::{asset, page};
-pub(super) use problems::OF_COMPONENTS;
+pub(super) use problems::{OF_COMPONENTS, OF_PLUGINS};
 
 use operation::Entry;
 

@@ -21,6 +21,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("403", "invite_expired", "The invitation has expired."),
     ("403", "invite_used", "The invitation has been used as often as it may."),
     ("403", "invite_for_another", "The invitation is for another e-mail address."),
+    ("403", "depth_exceeded", "Plugins have set each other off too often."),
     ("404", "not_found", "There is nothing at this path."),
     ("404", "user_not_found", "There is no such user."),
     ("404", "channel_not_found", "There is no such channel, or the caller may not know of it."),
@@ -34,6 +35,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("404", "profile_picture_not_found", "The user has no profile picture."),
     ("404", "thumbnail_not_found", "The file is no image, or none that could be decoded."),
     ("404", "invite_not_found", "There is no such invitation."),
+    ("404", "command_not_found", "No plugin answers this command."),
     ("405", "method_not_allowed", "The path does not have this method; `Allow` lists those it has."),
     ("408", "request_timeout", "The request came too slowly; may come on any path, and ends the connection."),
     ("409", "username_taken", "Another account has this username."),
@@ -43,12 +45,17 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("409", "too_many_pins", "The channel has as many pins as it can."),
     ("409", "too_many_reactions", "The message has as many different reactions as it can."),
     ("409", "managed_by_settings", "The operator's settings file decides this."),
+    ("409", "bundled", "The plugin came with the host: it can be disabled, not removed."),
+    ("409", "nothing_to_roll_back", "No version served before this one."),
+    ("409", "no_events", "The plugin does not serve, or follows no events."),
     ("409", "conflict", "It contradicts what is there."),
     ("413", "too_large", "The body is larger than may be."),
     ("413", "quota_exceeded", "The caller's files together would be more than may be."),
     ("415", "unsupported_media_type", "The body is of another media type than the operation takes."),
     ("416", "range_not_satisfiable", "The file has no such range."),
     ("422", "validation_failed", "A field or parameter is wrong; `errors` says which and why."),
+    ("422", "message_refused", "A plugin refused the message; `errors` has its own code and reason."),
+    ("422", "command_refused", "The plugin refused the command; `errors` has its own code and reason."),
     ("422", "name_mismatch", "The component's manifest has another name than the path."),
     ("422", "not_a_component", "The body is no WebAssembly component."),
     ("422", "malformed_component", "The component is broken."),
@@ -59,6 +66,8 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("422", "capability_not_granted", "The plugin needs capabilities that were not granted."),
     ("422", "route_not_granted", "The plugin needs routes that were not granted."),
     ("422", "route_conflict", "The host or another plugin has this route."),
+    ("422", "command_conflict", "Another plugin has this command."),
+    ("422", "activate_failed", "The plugin did not accept its activation."),
     ("422", "export_mismatch", "The component's exports don't fit the contract."),
     ("422", "import_mismatch", "The component's imports don't fit the contract."),
     ("422", "compile_failed", "The component can't be compiled."),
@@ -85,13 +94,14 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("503", "unavailable", "It can't be done now; `Retry-After` says when to try again."),
     ("503", "timed_out", "The server could not answer in time; `Retry-After` says when to try again."),
     ("503", "plugin_busy", "The plugin has too many calls; `Retry-After` says when to try again."),
+    ("503", "plugin_quarantined", "The plugin failed too often; an operator must let it serve again."),
     ("504", "plugin_deadline_exceeded", "The plugin used up its CPU budget."),
     ("504", "plugin_timeout", "The plugin took too long."),
     ("505", "version_not_supported", "Only HTTP/1.0 and HTTP/1.1 are spoken."),
 ];
 
 /// What a plugin's route can answer without the plugin's doing.
-pub(super) const OF_PLUGINS: &[(u16, &[&str])] = &[
+pub(in crate::http) const OF_PLUGINS: &[(u16, &[&str])] = &[
     (
         502,
         &[
@@ -104,7 +114,7 @@ pub(super) const OF_PLUGINS: &[(u16, &[&str])] = &[
         ],
     ),
     (429, &["rate_limited"]),
-    (503, &["plugin_busy", "plugin_limit_exceeded", "timed_out", "unavailable"]),
+    (503, &["plugin_busy", "plugin_limit_exceeded", "plugin_quarantined", "timed_out", "unavailable"]),
     (504, &["plugin_deadline_exceeded", "plugin_timeout"]),
 ];
 
@@ -120,6 +130,8 @@ pub(in crate::http) const OF_COMPONENTS: &[&str] = &[
     "capability_not_granted",
     "route_not_granted",
     "route_conflict",
+    "command_conflict",
+    "activate_failed",
     "export_mismatch",
     "import_mismatch",
     "compile_failed",

@@ -21,6 +21,8 @@ pub(super) struct Change {
     pub row: PluginRow,
     /// A version's description and bytes.
     pub version: Option<(Inspection, Bytes)>,
+    /// Why the host did it by itself.
+    pub why: Option<String>,
 }
 
 impl Change {
@@ -43,6 +45,9 @@ impl Change {
                 ("enabled", json!(row.enabled)),
                 ("grants", list(&row.capabilities)),
                 ("routes", list(&row.routes)),
+                ("hook_order", json!(row.hook_order)),
+                ("hooks_fail_closed", json!(row.hooks_fail_closed)),
+                ("quarantine", json!(row.quarantine)),
             ]
         };
         let before = self.before.as_ref().map(facts);
@@ -51,6 +56,9 @@ impl Change {
             if was != Some(&value) {
                 detail.insert(name.into(), value);
             }
+        }
+        if let Some(why) = &self.why {
+            detail.insert("why".into(), why.clone().into());
         }
         let action = if uploaded.is_some() { "plugin.installed" } else { "plugin.updated" };
         (!detail.is_empty()).then_some((action, Value::Object(detail)))
@@ -67,6 +75,10 @@ pub(super) fn new_row(name: &str, active_digest: Option<String>, grants: &Grants
         capabilities: String::new(),
         routes: String::new(),
         bundled_digest: None,
+        previous_digest: None,
+        hook_order: 0,
+        hooks_fail_closed: false,
+        quarantine: None,
         created_at: now,
         updated_at: now,
     };
@@ -85,6 +97,14 @@ pub(super) fn apply(row: &mut PluginRow, changes: &PluginChanges) -> Result<()> 
     }
     set_grants(row, &grants);
     row.enabled = changes.enabled.unwrap_or(row.enabled);
+    if changes.enabled == Some(true) {
+        // An operator has looked at it and lets it serve again.
+        row.quarantine = None;
+    }
+    if let Some(hooks) = &changes.hooks {
+        row.hook_order = hooks.order.unwrap_or(row.hook_order);
+        row.hooks_fail_closed = hooks.fail_closed.unwrap_or(row.hooks_fail_closed);
+    }
     row.updated_at = Timestamp::now().0;
     Ok(())
 }

@@ -16,6 +16,7 @@ pub(super) fn grants_of(row: &PluginRow) -> Result<Grants> {
     Ok(Grants {
         capabilities: serde_json::from_str(&row.capabilities).map_err(wrong)?,
         routes: serde_json::from_str(&row.routes).map_err(wrong)?,
+        ..Grants::default()
     })
 }
 
@@ -32,7 +33,8 @@ pub(super) fn routes_beyond_prefix(manifest: &Manifest) -> Vec<String> {
 
 /// What a manifest asks for and has not been granted.
 pub(super) fn missing(manifest: &Manifest, grants: &Grants) -> Vec<String> {
-    let capabilities = manifest.capabilities.difference(&grants.capabilities).cloned();
+    let wanted = manifest.wanted();
+    let capabilities = wanted.difference(&grants.capabilities).cloned().collect::<Vec<_>>().into_iter();
     let routes = routes_beyond_prefix(manifest)
         .into_iter()
         .filter(|route| !grants.routes.iter().any(|granted| shape(granted) == shape(route)));

@@ -3,8 +3,14 @@
 //! Owns: the order of steps that lets the old version serve until the new one has proved itself. Must not: run
 //! plugins (that is the runtime) or grant anything that no operator granted, except to what came with the host.
 
+mod care;
 mod change;
+mod commands;
+mod follow;
 mod grants;
+mod jobs;
+mod letters;
+mod serve;
 mod start;
 
 use std::{
@@ -13,17 +19,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use patchbay_core::{Actor, MessageId, Timestamp};
-use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
-use patchbay_store::{PluginRow, PluginVersionRow};
+use patchbay_core::{Actor, Event, MessageId, Timestamp};
+use patchbay_runtime::{
+    Counted, Decorations, Egress, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime,
+};
+use patchbay_store::{CursorRow, PluginRow, PluginVersionRow};
 
 use super::{
-    Admin, Error, Ops, Result, Thing, access::demand_superuser, audit::record, error::Faults,
+    Admin, Error, Ops, Result, Thing, access::demand_superuser, audit::record, error::Faults, journal::emit,
     sessions::detached,
 };
 use crate::config;
 use change::{Change, apply, new_row};
+pub use commands::CommandError;
+use follow::Followers;
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
+
+/// Versions of a plugin that are kept, beside the one that serves, the one before it and the one that came with the host.
+const KEPT_VERSIONS: i64 = 10;
+/// Entries of a plugin's own state that are removed in one operation.
+const ERASED_AT_ONCE: i64 = 500;
 
 /// The plugins of this deployment. Cheap to clone.
 #[derive(Clone)]
@@ -31,13 +46,16 @@ pub struct Deployment(Arc<Inner>);
 
 struct Inner {
     ops: Ops,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     declared: BTreeMap<String, config::Declared>,
     native_paths: Vec<&'static str>,
     /// Changes are made one after the other.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// Why an enabled plugin does not serve.
     failures: Mutex<BTreeMap<String, String>>,
+    followers: Mutex<Followers>,
+    /// Rung when jobs have changed.
+    jobs: tokio::sync::Notify,
 }
 
 /// Whether a plugin serves.
@@ -51,6 +69,8 @@ pub enum State {
     PendingGrants(String),
     /// It can't.
     Failed(String),
+    /// It failed too often.
+    Quarantined(String),
 }
 
 /// An installed plugin, as an operator sees it.
@@ -70,6 +90,14 @@ pub struct Installed {
     pub versions: Vec<PluginVersionRow>,
     /// Whether it serves.
     pub state: State,
+    /// What was counted of it since the server started; none if it did not serve since.
+    pub counted: Option<Counted>,
+    /// How far it has followed the journal and history; none if it follows neither.
+    pub cursor: Option<CursorRow>,
+    /// The newest entry of the journal.
+    pub head: i64,
+    /// How many dead letters it has.
+    pub dead_letters: i64,
 }
 
 /// What to change of a plugin; absent parts stay.
@@ -81,6 +109,17 @@ pub struct PluginChanges {
     pub grants: Option<Vec<String>>,
     /// Its routes beyond its own prefix, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// Its hooks.
+    pub hooks: Option<HookChanges>,
+}
+
+/// What to change of a plugin's hooks; absent parts stay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HookChanges {
+    /// Their place among those of others: lower ones first.
+    pub order: Option<i64>,
+    /// Whether a failure keeps messages out.
+    pub fail_closed: Option<bool>,
 }
 
 impl Deployment {
@@ -93,11 +132,13 @@ impl Deployment {
     ) -> Self {
         Self(Arc::new(Inner {
             ops,
-            runtime,
+            runtime: Arc::new(runtime),
             declared: config.declared.clone(),
             native_paths,
             changing: Arc::default(),
             failures: Mutex::default(),
+            followers: Mutex::default(),
+            jobs: tokio::sync::Notify::new(),
         }))
     }
 
@@ -145,15 +186,16 @@ impl Deployment {
         let grants = grants_of(&row)?;
         let waits = row.active_digest.is_none() && !missing(&inspection.manifest, &grants).is_empty();
         if waits {
-            self.persist(Change { before, row: row.clone(), version: Some((inspection, bytes)) }, by).await?;
+            let version = Some((inspection, bytes));
+            self.persist(Change { before, row: row.clone(), version, why: None }, by).await?;
             return Ok((self.describe(row).await?, is_new));
         }
-        let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
-        row.active_digest = Some(inspection.digest.clone());
+        let plugin = self.ready(&row, (&inspection.digest, bytes.clone()), &grants).await?;
+        replace_version(&mut row, &inspection.digest);
         let enabled = row.enabled;
         let version = Some((inspection, bytes));
-        self.switch(turn, enabled.then_some(plugin), Change { before, row: row.clone(), version }, by)
-            .await?;
+        let change = Change { before, row: row.clone(), version, why: None };
+        self.switch(turn, enabled.then_some(plugin), change, by).await?;
         Ok((self.describe(row).await?, is_new))
     }
 
@@ -189,13 +231,109 @@ impl Deployment {
         let serves = row.enabled && row.active_digest.is_some();
         let plugin = if serves {
             let bytes = self.component(name, &digest).await?;
-            Some(self.0.runtime.prepare(bytes, &grants).await.map_err(refused)?)
+            Some(self.ready(&before, (&digest, bytes), &grants).await?)
         } else {
             None
         };
-        let change = Change { before: Some(before), row: row.clone(), version: None };
+        let change = Change { before: Some(before), row: row.clone(), version: None, why: None };
         self.switch(turn, plugin, change, by).await?;
         self.describe(row).await
+    }
+
+    /// Back to the version that served before; a second time forward again.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Refused`] if that version can't serve with today's grants,
+    /// [`Error::Conflict`] with `nothing_to_roll_back` or `managed_by_settings`.
+    pub async fn roll_back(&self, by: &Admin, name: &str) -> Result<Installed> {
+        by.demand()?;
+        self.roll_back_because(by, name, None).await
+    }
+
+    async fn roll_back_because(&self, by: &Admin, name: &str, why: Option<String>) -> Result<Installed> {
+        let turn = Arc::clone(&self.0.changing).lock_owned().await;
+        if why.is_none() && self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
+            return Err(managed(name, "source"));
+        }
+        let before = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        let digest = before.previous_digest.clone().ok_or_else(|| {
+            Error::Conflict("nothing_to_roll_back", "there is no version that served before".into())
+        })?;
+        let mut row = PluginRow { updated_at: Timestamp::now().0, ..before.clone() };
+        replace_version(&mut row, &digest);
+        let plugin = if row.enabled {
+            let bytes = self.component(name, &digest).await?;
+            Some(self.ready(&before, (&digest, bytes), &grants_of(&row)?).await?)
+        } else {
+            None
+        };
+        let change = Change { before: Some(before), row: row.clone(), version: None, why };
+        self.switch(turn, plugin, change, by).await?;
+        self.describe(row).await
+    }
+
+    /// Takes a plugin out for good, with its versions, settings, secrets, jobs, dead letters and its own state. What it
+    /// wrote into host-owned tables stays; its bot user is deactivated.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Conflict`] with `bundled` or `managed_by_settings`.
+    pub async fn remove(&self, by: &Admin, name: &str) -> Result<()> {
+        by.demand()?;
+        let turn = Arc::clone(&self.0.changing).lock_owned().await;
+        if self.0.declared.contains_key(name) {
+            return Err(managed(name, "*"));
+        }
+        let row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        if row.bundled_digest.is_some() {
+            let why = "it came with the host and would come back with the next start; disable it instead";
+            return Err(Error::Conflict("bundled", why.into()));
+        }
+        let (this, by, name) = (self.clone(), by.clone(), name.to_owned());
+        detached(async move {
+            let _turn = turn;
+            this.0.runtime.deactivate(&name);
+            this.attend(&name).await?;
+            this.erase(&by, name.clone()).await?;
+            this.set_failure(&name, None);
+            this.0.ops.plugin_log().forget(&name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Its own state goes in steps, so that no other write waits; its row last, so that a step that fails can be
+    /// repeated.
+    async fn erase(&self, by: &Admin, name: String) -> Result<()> {
+        let store = self.0.ops.store();
+        loop {
+            let owner = name.clone();
+            let step = store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { Ok(tx.delete_plugin_state(&owner, ERASED_AT_ONCE).await?) })
+                })
+                .await?;
+            if step < ERASED_AT_ONCE.unsigned_abs() {
+                break;
+            }
+        }
+        let (by, now) = (by.clone(), Timestamp::now());
+        store
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    by.demand_still(tx).await?;
+                    if let Some(bot) = tx.plugin_bot(&name).await?.flatten() {
+                        tx.deactivate_bot(bot, now).await?;
+                        if let Some(user) = tx.user(bot).await? {
+                            emit(tx, &by.actor, &Event::UserUpdated(user), now)?;
+                        }
+                    }
+                    tx.delete_plugin(&name).await?;
+                    let target = format!("plugin:{name}");
+                    record(tx, &by, "plugin.removed", target, serde_json::json!({}), now).await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// The atomic switch and its record: the new version serves first, and if that can't be written down, the
@@ -220,13 +358,20 @@ impl Deployment {
                     Ok(())
                 }
             };
+            let quarantined = change.row.quarantine.is_some();
+            if let Some(plugin) = &plugin {
+                plugin.set_quarantined(quarantined);
+                if old.as_ref().is_some_and(|old| old.digest() != plugin.digest()) {
+                    plugin.succeeds_another();
+                }
+            }
             serve(plugin)?;
             if let Err(error) = this.persist(change, &by).await {
                 serve(old)?;
                 return Err(error);
             }
             this.set_failure(&name, None);
-            Ok(())
+            this.attend(&name).await
         })
         .await
     }
@@ -254,6 +399,10 @@ impl Deployment {
         &self.0.runtime
     }
 
+    fn followers(&self) -> std::sync::MutexGuard<'_, Followers> {
+        self.0.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Finds the plugin for a request.
     pub fn route(&self, method: &http::Method, path: &str) -> Routed {
         self.0.runtime.route(method, path)
@@ -265,9 +414,6 @@ impl Deployment {
             return Decorations::default();
         }
         let decorations = self.0.runtime.decorate(viewer, messages).await;
-        for (plugin, error) in &decorations.failures {
-            tracing::warn!(%plugin, %error, "a decorator was left out");
-        }
         decorations
     }
 
@@ -306,6 +452,13 @@ impl Deployment {
                             (&change.row.name, &inspection.digest, &inspection.manifest_toml);
                         let by = by.actor.user_id();
                         tx.insert_plugin_version(name, digest, &number, toml, &bytes, by, now).await?;
+                        let needed = [
+                            &change.row.active_digest,
+                            &change.row.previous_digest,
+                            &change.row.bundled_digest,
+                        ];
+                        let needed: Vec<_> = needed.into_iter().flatten().map(String::as_str).collect();
+                        tx.forget_plugin_versions(name, KEPT_VERSIONS, &needed).await?;
                     }
                     Ok(())
                 })
@@ -322,13 +475,33 @@ impl Deployment {
         let state = match failure {
             _ if !row.enabled => State::Disabled,
             Some(reason) => State::Failed(reason),
+            None if row.quarantine.is_some() => {
+                State::Quarantined(row.quarantine.clone().unwrap_or_default())
+            }
             None if row.active_digest.is_none() => {
                 State::PendingGrants(format!("not granted: {}", missing.join(", ")))
             }
             None => State::Active,
         };
         let routes_wanted = routes_beyond_prefix(&manifest);
-        Ok(Installed { row, manifest, digest, grants, routes_wanted, versions, state })
+        let counted = self.0.runtime.get(&row.name).map(|plugin| plugin.stats().read());
+        let mut conn = self.0.ops.store().read().await?;
+        let (cursor, head) = (conn.cursor(&row.name).await?, conn.journal_head().await?.0);
+        let counts = conn.dead_letter_counts().await?;
+        let dead_letters = counts.into_iter().find(|(plugin, _)| *plugin == row.name).map_or(0, |(_, n)| n);
+        Ok(Installed {
+            row,
+            manifest,
+            digest,
+            grants,
+            routes_wanted,
+            versions,
+            state,
+            counted,
+            cursor,
+            head,
+            dead_letters,
+        })
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
@@ -341,6 +514,16 @@ impl Deployment {
             None => self.failures().remove(name),
         };
     }
+}
+
+/// A version takes the place of the one that served, which is the one to go back to. Whatever it was in quarantine for was
+/// the other one's doing.
+fn replace_version(row: &mut PluginRow, digest: &str) {
+    let old = row.active_digest.replace(digest.to_owned());
+    if old.as_deref() != Some(digest) {
+        row.previous_digest = old;
+    }
+    row.quarantine = None;
 }
 
 /// Manifest and digest of the version that serves, or of the newest one while none does.
@@ -370,7 +553,8 @@ fn managed(name: &str, key: &str) -> Error {
 fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
     let mut faults = Faults::default();
     for (at, grant) in changes.grants.iter().flatten().enumerate() {
-        if !patchbay_runtime::capabilities::names().any(|name| name == grant) {
+        let is_host = grant.strip_prefix("egress:").is_some_and(|host| Egress::parse(host).is_ok());
+        if !is_host && !patchbay_runtime::capabilities::names().any(|name| name == grant) {
             let known = patchbay_runtime::capabilities::names().collect::<Vec<_>>().join(", ");
             faults.push(&format!("grants[{at}]"), "unknown", format!("is not one of {known}"));
         }

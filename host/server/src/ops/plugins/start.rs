@@ -12,7 +12,7 @@ use super::{
     change::Change,
     check_changes, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
-    new_row, refused,
+    new_row, refused, replace_version,
 };
 use crate::config;
 
@@ -56,7 +56,7 @@ impl Deployment {
     async fn take_in_bundled(&self, inspection: Inspection, bytes: Bytes) -> Result<()> {
         let name = inspection.manifest.name.clone();
         let wanted = Grants {
-            capabilities: inspection.manifest.capabilities.clone(),
+            capabilities: inspection.manifest.wanted(),
             routes: routes_beyond_prefix(&inspection.manifest),
             ..Grants::default()
         };
@@ -69,18 +69,22 @@ impl Deployment {
                     // The operator runs what came with the host: so does the next release, with what is new.
                     let mut grants = grants_of(&row)?;
                     let (old, _) = current(&row, &self.versions(&name).await?)?;
-                    let new = wanted.capabilities.difference(&old.capabilities).cloned();
-                    grants.capabilities.extend(new.collect::<Vec<_>>());
+                    let old_wanted = old.wanted();
+                    grants.capabilities.extend(wanted.capabilities.difference(&old_wanted).cloned());
                     let had = routes_beyond_prefix(&old);
                     grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
                     set_grants(&mut row, &grants);
-                    row.active_digest = Some(inspection.digest.clone());
+                    replace_version(&mut row, &inspection.digest);
                 }
                 row
             }
         };
         let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
-        self.persist(Change { before, row, version: Some((inspection, bytes)) }, &Admin::operator()).await
+        self.persist(
+            Change { before, row, version: Some((inspection, bytes)), why: None },
+            &Admin::operator(),
+        )
+        .await
     }
 
     async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
@@ -91,7 +95,7 @@ impl Deployment {
             let bytes = read(source)?;
             let inspection = self.admit(name, &bytes)?;
             let mut new = row.take().unwrap_or_else(|| new_row(name, None, &Grants::default()));
-            new.active_digest = Some(inspection.digest.clone());
+            replace_version(&mut new, &inspection.digest);
             row = Some(new);
             version = Some((inspection, bytes));
         }
@@ -100,16 +104,19 @@ impl Deployment {
             enabled: declared.enabled,
             grants: declared.grants.clone(),
             routes: declared.routes.clone(),
+            hooks: None,
         };
         check_changes(&changes, &self.0.native_paths)?;
         apply(&mut row, &changes)?;
-        self.persist(Change { before, row, version }, &Admin::operator()).await
+        self.persist(Change { before, row, version, why: None }, &Admin::operator()).await
     }
 
     async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
         let bytes = self.component(&row.name, digest).await?;
-        let plugin = self.0.runtime.prepare(bytes, &grants_of(row)?).await.map_err(refused)?;
-        self.0.runtime.activate(plugin).map_err(refused)
+        let plugin = self.ready(row, (digest, bytes), &grants_of(row)?).await?;
+        plugin.set_quarantined(row.quarantine.is_some());
+        self.0.runtime.activate(plugin).map_err(refused)?;
+        self.attend(&row.name).await
     }
 }
 
