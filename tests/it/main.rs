@@ -19,6 +19,7 @@ mod leaks;
 mod messages;
 mod observe;
 mod openapi;
+mod platform;
 mod plugins;
 mod postgres;
 mod presence;

@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod contract;
 mod fuzzer;
+pub mod plugins;
 pub mod postgres;
 mod raw;
 mod s3;

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::app::App;
+use crate::{app::App, ops::plugins::Observed};
 
 /// The format of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -104,9 +104,14 @@ impl Metrics {
     }
 
     /// Everything, with what is looked up now.
-    pub fn render(&self, app: &App) -> String {
+    pub async fn render(&self, app: &App) -> String {
         let mut now = Registry::default();
         looked_up(&mut now, app);
+        // While the database is away the rest is worth all the more.
+        match app.plugins.observe().await {
+            Ok(plugins) => plugins_seen(&mut now, &plugins),
+            Err(error) => tracing::warn!(%error, "the metrics of plugins are left out"),
+        }
         process(&mut now);
         let mut text = String::new();
         // Writing to a string fails only if a value's own encoding does.
@@ -140,6 +145,70 @@ fn looked_up(registry: &mut Registry, app: &App) {
     gauge(registry, "writer_queue", "Operations that wait for the writer", writer.waiting);
     counter(registry, "writer_batches", "Transactions of the writer", writer.batches);
     counter(registry, "writer_operations", "Operations in those transactions", writer.operations);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlugin {
+    plugin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCalls {
+    plugin: String,
+    export: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDurations {
+    plugin: String,
+    export: &'static str,
+    quantile: &'static str,
+}
+
+fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
+    use std::sync::atomic::AtomicU64;
+
+    let registry = registry.sub_registry_with_prefix("patchbay_plugin");
+    let calls = Family::<OfCalls, Counter>::default();
+    let seconds = Family::<OfDurations, Gauge<f64, AtomicU64>>::default();
+    let cpu = Family::<OfPlugin, Counter<f64, AtomicU64>>::default();
+    let gauges = || Family::<OfPlugin, Gauge>::default();
+    let (running, peak, lag, letters, serves) = (gauges(), gauges(), gauges(), gauges(), gauges());
+    let traps = Family::<OfPlugin, Counter>::default();
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    for Observed { plugin, counted, serves: is_serving, lag: behind, dead_letters } in plugins {
+        let of = OfPlugin { plugin: plugin.clone() };
+        for kind in &counted.kinds {
+            let export = kind.kind.as_str();
+            let ok = kind.calls.saturating_sub(kind.failures);
+            for (outcome, count) in [("ok", ok), ("failed", kind.failures), ("unserved", kind.unserved)] {
+                calls.get_or_create(&OfCalls { plugin: plugin.clone(), export, outcome }).inc_by(count);
+            }
+            for (quantile, value) in [("0.5", kind.p50), ("0.99", kind.p99)] {
+                let of = OfDurations { plugin: plugin.clone(), export, quantile };
+                seconds.get_or_create(&of).set(value.as_secs_f64());
+            }
+        }
+        cpu.get_or_create(&of).inc_by(counted.cpu.as_secs_f64());
+        traps.get_or_create(&of).inc_by(counted.traps);
+        running.get_or_create(&of).set(i64::from(counted.running));
+        peak.get_or_create(&of).set(number(counted.peak_memory));
+        serves.get_or_create(&of).set(i64::from(*is_serving));
+        letters.get_or_create(&of).set(*dead_letters);
+        if let Some(behind) = behind {
+            lag.get_or_create(&of).set(*behind);
+        }
+    }
+    registry.register("calls", "Calls of plugins", calls);
+    registry.register("call_seconds", "How long calls take, since the start, within 42 %", seconds);
+    registry.register("cpu_seconds", "Time spent in plugins", cpu);
+    registry.register("traps", "Calls that ended by a trap or a limit", traps);
+    registry.register("running", "Calls that run now", running);
+    registry.register("peak_memory_bytes", "Most memory that a call had", peak);
+    registry.register("serves", "1 if it is called, 0 in quarantine", serves);
+    registry.register("cursor_lag", "Entries of the journal after its cursor", lag);
+    registry.register("dead_letters", "What it could not handle", letters);
 }
 
 /// The names that every process has for Prometheus. Where there is no /proc they are left out.

@@ -60,7 +60,8 @@ impl Log for PluginHost {
             LogLevel::Debug => tracing::debug!(target: "plugin", plugin, "{line:?}"),
             LogLevel::Info => tracing::info!(target: "plugin", plugin, "{line:?}"),
             LogLevel::Warn => tracing::warn!(target: "plugin", plugin, "{line:?}"),
-            LogLevel::Error => tracing::error!(target: "plugin", plugin, "{line:?}"),
+            // A plugin's errors are its operator's to look at; the server's own are worth waking somebody.
+            LogLevel::Error => tracing::warn!(target: "plugin", plugin, level = "error", "{line:?}"),
         }
     }
 }

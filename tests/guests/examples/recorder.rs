@@ -1,11 +1,13 @@
 //! Writes down everything it is told, in its own state, and does with it what the texts ask for.
 //!
 //! `GET /api/plugins/recorder/state?prefix=` shows the state as a list of `[key, value]`,
-//! `POST /api/plugins/recorder/schedule` `{id, payload, due}` schedules a job.
+//! `POST /api/plugins/recorder/schedule` `{id, payload, due}` schedules a job, `…/set` `{key, value}` writes state,
+//! `…/post` `{channel, content}` posts as the caller.
 //!
-//! Events: a message `poison` traps, `reject` is rejected, `later` is to come again, `answer …` is answered by the
+//! Events: a message `poison` traps, `reject` is rejected, `later` is to come again until the key `patience` is there, `answer …` is answered by the
 //! plugin's bot. Hooks: a text with `forbidden` is refused, one with `fixme` replaced, with `crash` traps, with `loop`
-//! never ends, with `echo` makes the hook post. Jobs: a payload `fail` fails.
+//! never ends, with `echo` makes the hook post. Jobs: a payload `fail` fails. A new version declines while the key `veto`
+//! is there.
 
 use patchbay_sdk::{
     Actor, Commands, Draft, DueJob, Entry, Error, Events, Hooks, Http, Invocation, Jobs, Lifecycle, Moment,
@@ -27,6 +29,12 @@ impl Http for Guest {
                 payload: text(&body, "payload").to_owned(),
                 due: body.get("due").and_then(Value::as_u64).unwrap_or_default(),
             })?;
+            return Answer::no_content().send(response);
+        }
+        if input::param(&request, "function") == Some("set") {
+            let body: Value =
+                patchbay_sdk::from_slice(&request.body).map_err(|e| Error::invalid(e.to_string()))?;
+            kv::set(text(&body, "key"), text(&body, "value").as_bytes())?;
             return Answer::no_content().send(response);
         }
         if input::param(&request, "function") == Some("post") {
@@ -75,7 +83,7 @@ impl Events for Guest {
             if content == "poison" {
                 core::arch::wasm32::unreachable();
             }
-            if content == "later" {
+            if content == "later" && kv::get("patience")?.is_none() {
                 outcomes.push(Outcome::Retry("not yet".to_owned()));
                 return Ok(outcomes);
             }
@@ -149,6 +157,9 @@ impl Jobs for Guest {
 
 impl Lifecycle for Guest {
     fn activate(previous: Option<String>) -> Result<(), Error> {
+        if kv::get("veto")?.is_some() {
+            return Err(Error::conflict("something stands against it"));
+        }
         record("activate", &json!(previous))
     }
 

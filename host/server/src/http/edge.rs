@@ -109,7 +109,7 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Failu
 
 /// `/metrics`
 pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], app.metrics.render(&app))
+    ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], app.metrics.render(&app).await)
 }
 
 /// Tells the outside which of the host's routes it is.

@@ -10,6 +10,7 @@ mod follow;
 mod grants;
 mod jobs;
 mod letters;
+mod observe;
 mod serve;
 mod start;
 
@@ -34,6 +35,7 @@ use change::{Change, apply, new_row};
 pub use commands::CommandError;
 use follow::Followers;
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
+pub use observe::Observed;
 
 /// Versions of a plugin that are kept, beside the one that serves, the one before it and the one that came with the host.
 const KEPT_VERSIONS: i64 = 10;
