@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use patchbay_tests::{TestApp, component, guest, json};
+use patchbay_tests::{TestApp, component, guest, json, repacked, without_manifest};
 
 /// The same component with another digest: a custom section that means nothing.
 fn version(component: &[u8], mark: u8) -> Vec<u8> {
@@ -96,35 +96,9 @@ async fn a_bad_component_is_refused_and_the_old_one_serves_on() {
 
 /// A component that calls itself reactions and wants what reactions has not been granted.
 fn renamed_with_kv() -> Vec<u8> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name);
-    std::fs::write(path("in.wasm"), without_manifest(&guest("kv-probe"))).unwrap();
     let capabilities = r#"["channels", "kv", "log", "messages", "users"]"#;
     let manifest = format!("name = \"reactions\"\nversion = \"9.0.0\"\ncapabilities = {capabilities}\n");
-    std::fs::write(path("plugin.toml"), manifest).unwrap();
-    let packed = std::process::Command::new(patchbay_tests::program())
-        .args(["plugin", "pack"])
-        .arg(path("in.wasm"))
-        .arg("--manifest")
-        .arg(path("plugin.toml"))
-        .arg("--out")
-        .arg(path("out.wasm"))
-        .status()
-        .unwrap();
-    assert!(packed.success());
-    std::fs::read(path("out.wasm")).unwrap()
-}
-
-/// Cuts the manifest's section off, which packing put last.
-fn without_manifest(component: &[u8]) -> Vec<u8> {
-    let name = b"patchbay:manifest";
-    let at = component.windows(name.len()).rposition(|window| window == name).unwrap();
-    // Before the name: its length, the section's length (LEB128) and the section's id, 0.
-    let mut start = at - 2;
-    while component[start] != 0 {
-        start -= 1;
-    }
-    component[..start].to_vec()
+    repacked(&guest("kv-probe"), &manifest)
 }
 
 #[tokio::test]

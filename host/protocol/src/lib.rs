@@ -22,10 +22,10 @@ pub use channels::{
 pub use events::{event_data, event_schemas, scrubbed_message};
 pub use frames::{
     Authenticate, ClientFrame, Empty, Hello, IsTyping, MessageSend, Place, PresenceOf, PresenceSnapshot,
-    ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply,
+    ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply, signal_frame,
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
-pub use plugins::{Plugin, PluginVersion, UpdatePlugin};
+pub use plugins::{Plugin, PluginConfigKey, PluginVersion, UpdatePlugin};
 pub use problem::{FieldError, Problem};
 pub use time::Time;
 pub use users::{ChangePassword, SetStatus, StatusName, UpdateMe, User};

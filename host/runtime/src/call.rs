@@ -49,7 +49,14 @@ impl Call {
     ) -> wasmtime::Result<Self> {
         let running = context.engine.running();
         let (host, name) = (Arc::clone(&context.host), Arc::clone(&plugin.name));
-        let state = CallState::new(host, name, depth, &plugin.limits, CpuBudget::new(cpu));
+        let state = CallState::new(
+            host,
+            name,
+            Arc::clone(&plugin.manifest),
+            depth,
+            &plugin.limits,
+            CpuBudget::new(cpu),
+        );
         let mut store = Store::new(context.engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(plugin.limits.host_call_bytes);

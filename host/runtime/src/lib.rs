@@ -26,6 +26,7 @@ mod permits;
 mod registry;
 mod response;
 mod state;
+mod wasi;
 
 pub use decorate::Decorations;
 pub use engine::wasmtime_config;
@@ -53,6 +54,13 @@ pub trait Host:
     + capabilities::messages::Messages
     + capabilities::channels::Channels
     + capabilities::users::Users
+    + capabilities::config::Config
+    + capabilities::files::Files
+    + capabilities::http_client::HttpClient
+    + capabilities::identity::Identity
+    + capabilities::presence::Presence
+    + capabilities::realtime::Realtime
+    + capabilities::scheduler::Scheduler
     + Send
     + Sync
     + 'static
@@ -66,6 +74,13 @@ impl<T> Host for T where
         + capabilities::messages::Messages
         + capabilities::channels::Channels
         + capabilities::users::Users
+        + capabilities::config::Config
+        + capabilities::files::Files
+        + capabilities::http_client::HttpClient
+        + capabilities::identity::Identity
+        + capabilities::presence::Presence
+        + capabilities::realtime::Realtime
+        + capabilities::scheduler::Scheduler
         + Send
         + Sync
         + 'static
@@ -175,6 +190,7 @@ impl Runtime {
         );
         let name = Arc::from(inspection.manifest.name.as_str());
         let Inspection { manifest, openapi, digest, .. } = inspection;
+        let manifest = Arc::new(manifest);
         let plugin =
             Arc::new(Plugin { manifest, openapi, digest, name, limits, permits, pre, http, decorator });
         self.try_once(&plugin).await?;

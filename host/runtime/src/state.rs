@@ -13,18 +13,25 @@ use crate::{
     bindings::wit::types,
     capabilities::log::LogBudget,
     limits::{Exceeded, Limits, MemoryLimiter, TICK},
+    manifest::Manifest,
 };
 
 /// The data of a store.
 pub(crate) struct CallState {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) plugin: Arc<str>,
+    /// That of the version that is called.
+    pub(crate) manifest: Arc<Manifest>,
+    /// The plugin's bot user, once it was asked for.
+    pub(crate) bot: Option<Actor>,
     /// How many plugins stand between a person and what this call does.
     depth: u8,
     pub(crate) table: ResourceTable,
     pub(crate) memory: MemoryLimiter,
     pub(crate) cpu: CpuBudget,
     pub(crate) log: LogBudget,
+    /// Made when a guest first asks for something of WASI; most never do.
+    pub(crate) wasi: Option<Box<wasmtime_wasi::WasiCtx>>,
     bytes_left: usize,
     calls_left: u32,
 }
@@ -63,6 +70,7 @@ impl CallState {
     pub(crate) fn new(
         host: Arc<dyn Host>,
         plugin: Arc<str>,
+        manifest: Arc<Manifest>,
         depth: u8,
         limits: &Limits,
         cpu: CpuBudget,
@@ -72,11 +80,14 @@ impl CallState {
         Self {
             host,
             plugin,
+            manifest,
+            bot: None,
             depth,
             table,
             memory: MemoryLimiter::new(limits.memory_bytes),
             cpu,
             log: LogBudget::default(),
+            wasi: None,
             bytes_left: limits.host_total_bytes,
             calls_left: limits.host_calls,
         }

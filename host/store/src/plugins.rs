@@ -19,6 +19,8 @@ pub struct PluginRow {
     pub capabilities: String,
     /// The granted path templates beyond its own prefix, a JSON array of strings.
     pub routes: String,
+    /// What the operator set, a JSON object; written by [`Conn::set_plugin_config`].
+    pub config: String,
     /// The version that came with the host when it was last looked at.
     pub bundled_digest: Option<String>,
     /// When it was first installed, in ms.

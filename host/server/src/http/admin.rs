@@ -3,7 +3,8 @@
 use axum::extract::{Request, State};
 use http::StatusCode;
 use patchbay_core::Timestamp;
-use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
+use patchbay_protocol::{List, Plugin, PluginConfigKey, PluginVersion, UpdatePlugin};
+use patchbay_runtime::ConfigKey;
 
 use super::{
     Failure,
@@ -25,6 +26,7 @@ fn shown(plugin: Installed) -> Plugin {
         PluginState::PendingGrants(reason) => ("pending_grants", Some(reason)),
         PluginState::Failed(reason) => ("failed", Some(reason)),
     };
+    let capabilities_wanted = plugin.manifest.wanted().into_iter().collect();
     Plugin {
         bundled: plugin.row.bundled_digest.as_ref() == Some(&plugin.digest),
         name: plugin.row.name,
@@ -34,10 +36,12 @@ fn shown(plugin: Installed) -> Plugin {
         state,
         reason,
         enabled: plugin.row.enabled,
-        capabilities_wanted: plugin.manifest.capabilities.into_iter().collect(),
+        capabilities_wanted,
         capabilities_granted: plugin.grants.capabilities.into_iter().collect(),
         routes_wanted: plugin.routes_wanted,
         routes_granted: plugin.grants.routes,
+        config: plugin.config,
+        config_keys: plugin.config_keys.into_iter().map(config_key).collect(),
         versions: plugin
             .versions
             .into_iter()
@@ -50,6 +54,17 @@ fn shown(plugin: Installed) -> Plugin {
             .collect(),
         created_at: Timestamp(plugin.row.created_at).into(),
         updated_at: Timestamp(plugin.row.updated_at).into(),
+    }
+}
+
+fn config_key((key, is_set): (ConfigKey, bool)) -> PluginConfigKey {
+    PluginConfigKey {
+        key: key.key,
+        kind: key.kind.as_str(),
+        description: key.description,
+        required: key.required,
+        default: key.default,
+        is_set,
     }
 }
 
@@ -104,7 +119,12 @@ pub(super) async fn update_plugin(
     Id(name): Id<String>,
     Json(body): Json<UpdatePlugin>,
 ) -> Answer<axum::Json<Plugin>> {
-    let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes };
+    let changes = PluginChanges {
+        enabled: body.enabled,
+        grants: body.grants,
+        routes: body.routes,
+        config: body.config,
+    };
     Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
 }
 
@@ -132,7 +152,7 @@ pub(super) fn describe(doc: &mut Document) {
         .refuses(415, &["unsupported_media_type"])
         .refuses(422, OF_COMPONENTS);
     doc.patch("/api/admin/plugins/{name}", update_plugin)
-        .says("Grant, revoke, enable or disable", "")
+        .says("Grant, revoke, configure, enable or disable", "")
         .refuses(403, &["forbidden"])
         .refuses(404, &["plugin_not_found"])
         .refuses(409, &["managed_by_settings"])

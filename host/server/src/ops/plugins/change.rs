@@ -12,6 +12,7 @@ use super::{
     PluginChanges, Result,
     grants::{grants_of, set_grants},
 };
+use crate::ops::plugin_config::SealedSecrets;
 
 /// A plugin's row as it was and as it is to be, and a version that is new.
 pub(super) struct Change {
@@ -21,6 +22,8 @@ pub(super) struct Change {
     pub row: PluginRow,
     /// A version's description and bytes.
     pub version: Option<(Inspection, Bytes)>,
+    /// Secrets that are written with it, sealed.
+    pub secrets: Option<SealedSecrets>,
 }
 
 impl Change {
@@ -43,6 +46,7 @@ impl Change {
                 ("enabled", json!(row.enabled)),
                 ("grants", list(&row.capabilities)),
                 ("routes", list(&row.routes)),
+                ("config", list(&row.config)),
             ]
         };
         let before = self.before.as_ref().map(facts);
@@ -51,6 +55,10 @@ impl Change {
             if was != Some(&value) {
                 detail.insert(name.into(), value);
             }
+        }
+        if let Some(secrets) = &self.secrets {
+            // Which, and never what.
+            detail.insert("secrets".into(), json!(secrets.keys()));
         }
         let action = if uploaded.is_some() { "plugin.installed" } else { "plugin.updated" };
         (!detail.is_empty()).then_some((action, Value::Object(detail)))
@@ -66,6 +74,7 @@ pub(super) fn new_row(name: &str, active_digest: Option<String>, grants: &Grants
         enabled: true,
         capabilities: String::new(),
         routes: String::new(),
+        config: "{}".to_owned(),
         bundled_digest: None,
         created_at: now,
         updated_at: now,

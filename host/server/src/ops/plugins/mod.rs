@@ -5,6 +5,7 @@
 
 mod change;
 mod grants;
+mod settings;
 mod start;
 
 use std::{
@@ -14,16 +15,20 @@ use std::{
 
 use bytes::Bytes;
 use patchbay_core::{Actor, MessageId, Timestamp};
-use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
+use patchbay_runtime::{
+    ConfigKey, Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime,
+};
 use patchbay_store::{PluginRow, PluginVersionRow};
+use serde_json::{Map, Value};
 
 use super::{
     Admin, Error, Ops, Result, Thing, access::demand_superuser, audit::record, error::Faults,
-    sessions::detached,
+    plugin_config::write_secrets, sessions::detached,
 };
 use crate::config;
 use change::{Change, apply, new_row};
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
+use settings::{Settings, config_required};
 
 /// The plugins of this deployment. Cheap to clone.
 #[derive(Clone)]
@@ -66,6 +71,10 @@ pub struct Installed {
     pub grants: Grants,
     /// The path templates beyond its own prefix that it wants.
     pub routes_wanted: Vec<String>,
+    /// What is set for it, without secrets.
+    pub config: Map<String, Value>,
+    /// What can be set, and whether it is.
+    pub config_keys: Vec<(ConfigKey, bool)>,
     /// All versions, newest first.
     pub versions: Vec<PluginVersionRow>,
     /// Whether it serves.
@@ -81,6 +90,14 @@ pub struct PluginChanges {
     pub grants: Option<Vec<String>>,
     /// Its routes beyond its own prefix, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// What to set of its config; `null` unsets, other keys stay.
+    pub config: Option<Map<String, Value>>,
+}
+
+impl PluginChanges {
+    fn is_config_only(&self) -> bool {
+        self.enabled.is_none() && self.grants.is_none() && self.routes.is_none()
+    }
 }
 
 impl Deployment {
@@ -143,17 +160,22 @@ impl Deployment {
         let mut row = before.clone().unwrap_or_else(|| new_row(name, None, &Grants::default()));
         row.updated_at = Timestamp::now().0;
         let grants = grants_of(&row)?;
-        let waits = row.active_digest.is_none() && !missing(&inspection.manifest, &grants).is_empty();
-        if waits {
-            self.persist(Change { before, row: row.clone(), version: Some((inspection, bytes)) }, by).await?;
+        let unmet = self.settings(&row).await?.unmet(&inspection.manifest);
+        let is_incomplete = unmet.is_some() || !missing(&inspection.manifest, &grants).is_empty();
+        if row.active_digest.is_none() && is_incomplete {
+            let version = Some((inspection, bytes));
+            self.persist(Change { before, row: row.clone(), version, secrets: None }, by).await?;
             return Ok((self.describe(row).await?, is_new));
+        }
+        if let Some(why) = unmet {
+            return Err(config_required(why));
         }
         let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
         row.active_digest = Some(inspection.digest.clone());
         let enabled = row.enabled;
         let version = Some((inspection, bytes));
-        self.switch(turn, enabled.then_some(plugin), Change { before, row: row.clone(), version }, by)
-            .await?;
+        let change = Change { before, row: row.clone(), version, secrets: None };
+        self.switch(turn, enabled.then_some(plugin), change, by).await?;
         Ok((self.describe(row).await?, is_new))
     }
 
@@ -175,6 +197,10 @@ impl Deployment {
             if let Some((key, _)) = both.into_iter().find(|(_, clash)| *clash) {
                 return Err(managed(name, key));
             }
+            let mut configured = changes.config.iter().flat_map(Map::keys);
+            if let Some(key) = configured.find(|key| declared.config.contains_key(*key)) {
+                return Err(managed(name, &format!("config.{key}")));
+            }
         }
         check_changes(&changes, &self.0.native_paths)?;
         let before = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
@@ -182,18 +208,34 @@ impl Deployment {
         apply(&mut row, &changes)?;
         let grants = grants_of(&row)?;
         let (manifest, digest) = current(&row, &self.versions(name).await?)?;
-        let suffices = missing(&manifest, &grants).is_empty();
+        let mut settings = self.settings(&row).await?;
+        let secrets = settings.change(&manifest, changes.config.clone().unwrap_or_default())?;
+        row.config = settings.to_json();
+        let unmet = settings.unmet(&manifest);
+        let secrets = self.0.ops.seal_secrets(name, secrets).await?;
+        let suffices = missing(&manifest, &grants).is_empty() && unmet.is_none();
         if row.active_digest.is_none() && suffices {
             row.active_digest = Some(digest.clone());
         }
-        let serves = row.enabled && row.active_digest.is_some();
+        let is_active = self.0.runtime.active().iter().any(|active| active.name() == name);
+        if let Some(why) =
+            unmet.as_ref().filter(|_| row.enabled && (is_active || changes.enabled == Some(true)))
+        {
+            return Err(config_required(why.clone()));
+        }
+        let change = Change { before: Some(before), row: row.clone(), version: None, secrets };
+        if is_active && changes.is_config_only() {
+            // Plugins read it anew at each call.
+            self.persist(change, by).await?;
+            return self.describe(row).await;
+        }
+        let serves = row.enabled && row.active_digest.is_some() && unmet.is_none();
         let plugin = if serves {
             let bytes = self.component(name, &digest).await?;
             Some(self.0.runtime.prepare(bytes, &grants).await.map_err(refused)?)
         } else {
             None
         };
-        let change = Change { before: Some(before), row: row.clone(), version: None };
         self.switch(turn, plugin, change, by).await?;
         self.describe(row).await
     }
@@ -283,6 +325,10 @@ impl Deployment {
         Ok(self.0.ops.store().read().await?.plugin_versions(name).await?)
     }
 
+    async fn settings(&self, row: &PluginRow) -> Result<Settings> {
+        Settings::read(&mut self.0.ops.store().read().await?, row).await
+    }
+
     async fn component(&self, name: &str, digest: &str) -> Result<Bytes> {
         let bytes = self.0.ops.store().read().await?.plugin_component(name, digest).await?;
         bytes.map(Bytes::from).ok_or_else(|| Error::Internal(format!("version {digest} of {name} is gone")))
@@ -300,6 +346,10 @@ impl Deployment {
                         record(tx, &by, action, format!("plugin:{}", change.row.name), detail, now).await?;
                     }
                     tx.put_plugin(&change.row).await?;
+                    tx.set_plugin_config(&change.row.name, &change.row.config).await?;
+                    if let Some(secrets) = &change.secrets {
+                        write_secrets(tx, &change.row.name, secrets).await?;
+                    }
                     if let Some((inspection, bytes)) = change.version {
                         let number = inspection.manifest.version.to_string();
                         let (name, digest, toml) =
@@ -319,16 +369,24 @@ impl Deployment {
         let grants = grants_of(&row)?;
         let failure = self.failures().get(&row.name).cloned();
         let missing = missing(&manifest, &grants);
+        let settings = self.settings(&row).await?;
+        let unmet = settings.unmet(&manifest);
         let state = match failure {
             _ if !row.enabled => State::Disabled,
             Some(reason) => State::Failed(reason),
-            None if row.active_digest.is_none() => {
+            None if row.active_digest.is_none() && !missing.is_empty() => {
                 State::PendingGrants(format!("not granted: {}", missing.join(", ")))
+            }
+            None if unmet.is_some() => {
+                State::Failed(format!("config_required: {}", unmet.unwrap_or_default()))
             }
             None => State::Active,
         };
         let routes_wanted = routes_beyond_prefix(&manifest);
-        Ok(Installed { row, manifest, digest, grants, routes_wanted, versions, state })
+        let config_keys: Vec<_> =
+            manifest.config.iter().map(|key| (key.clone(), settings.has(key))).collect();
+        let config = settings.values;
+        Ok(Installed { row, manifest, digest, grants, routes_wanted, config, config_keys, versions, state })
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
@@ -370,9 +428,9 @@ fn managed(name: &str, key: &str) -> Error {
 fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
     let mut faults = Faults::default();
     for (at, grant) in changes.grants.iter().flatten().enumerate() {
-        if !patchbay_runtime::capabilities::names().any(|name| name == grant) {
+        if !patchbay_runtime::capabilities::is_grantable(grant) {
             let known = patchbay_runtime::capabilities::names().collect::<Vec<_>>().join(", ");
-            faults.push(&format!("grants[{at}]"), "unknown", format!("is not one of {known}"));
+            faults.push(&format!("grants[{at}]"), "unknown", format!("is not one of {known}, egress:HOST"));
         }
     }
     for (at, route) in changes.routes.iter().flatten().enumerate() {

@@ -12,7 +12,8 @@ use super::{
     change::Change,
     check_changes, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
-    new_row, refused,
+    new_row, refused, settings,
+    settings::config_required,
 };
 use crate::config;
 
@@ -56,7 +57,7 @@ impl Deployment {
     async fn take_in_bundled(&self, inspection: Inspection, bytes: Bytes) -> Result<()> {
         let name = inspection.manifest.name.clone();
         let wanted = Grants {
-            capabilities: inspection.manifest.capabilities.clone(),
+            capabilities: inspection.manifest.wanted(),
             routes: routes_beyond_prefix(&inspection.manifest),
         };
         let before = self.row(&name).await?;
@@ -68,7 +69,8 @@ impl Deployment {
                     // The operator runs what came with the host: so does the next release, with what is new.
                     let mut grants = grants_of(&row)?;
                     let (old, _) = current(&row, &self.versions(&name).await?)?;
-                    let new = wanted.capabilities.difference(&old.capabilities).cloned();
+                    let old_wanted = old.wanted();
+                    let new = wanted.capabilities.difference(&old_wanted).cloned();
                     grants.capabilities.extend(new.collect::<Vec<_>>());
                     let had = routes_beyond_prefix(&old);
                     grants.routes.extend(wanted.routes.into_iter().filter(|r| !had.contains(r)));
@@ -79,7 +81,11 @@ impl Deployment {
             }
         };
         let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
-        self.persist(Change { before, row, version: Some((inspection, bytes)) }, &Admin::operator()).await
+        self.persist(
+            Change { before, row, version: Some((inspection, bytes)), secrets: None },
+            &Admin::operator(),
+        )
+        .await
     }
 
     async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
@@ -99,16 +105,43 @@ impl Deployment {
             enabled: declared.enabled,
             grants: declared.grants.clone(),
             routes: declared.routes.clone(),
+            config: None,
         };
         check_changes(&changes, &self.0.native_paths)?;
         apply(&mut row, &changes)?;
-        self.persist(Change { before, row, version }, &Admin::operator()).await
+        let manifest = match &version {
+            Some((inspection, _)) => inspection.manifest.clone(),
+            None => current(&row, &self.versions(name).await?)?.0,
+        };
+        let mut settings = self.settings(&row).await?;
+        let secrets = settings
+            .change(&manifest, settings::declared(&manifest, &declared.config))
+            .map_err(|error| told(name, error))?;
+        row.config = settings.to_json();
+        let secrets = self.0.ops.seal_secrets(name, secrets).await?;
+        self.persist(Change { before, row, version, secrets }, &Admin::operator()).await
     }
 
     async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
+        let (manifest, _) = current(row, &self.versions(&row.name).await?)?;
+        if let Some(why) = self.settings(row).await?.unmet(&manifest) {
+            return Err(config_required(format!("config_required: {why}")));
+        }
         let bytes = self.component(&row.name, digest).await?;
         let plugin = self.0.runtime.prepare(bytes, &grants_of(row)?).await.map_err(refused)?;
         self.0.runtime.activate(plugin).map_err(refused)
+    }
+}
+
+/// Which settings are wrong: nobody sees the fields of an error of a start.
+fn told(plugin: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(faults) => {
+            let faults =
+                faults.iter().map(|fault| format!("plugins.{plugin}.{} {}", fault.field, fault.message));
+            Error::Internal(faults.collect::<Vec<_>>().join("; "))
+        }
+        other => other,
     }
 }
 
