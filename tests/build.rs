@@ -1,5 +1,5 @@
 //! A guest without a test that loads it does not compile: for each file in `guests/examples` a test of its name
-//! must exist in `it/guests.rs`.
+//! must exist in `it/guests.rs`, or be brought into it by `use`.
 
 use std::{env, fs, path::Path};
 

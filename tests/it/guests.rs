@@ -122,5 +122,7 @@ async fn kv_probe() {
         .expect(200);
 }
 
+use crate::capabilities::{probe, wasi_probe};
+
 // A guest without a test of its name does not compile.
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

@@ -1,9 +1,6 @@
 //! Plugins that act: they hear of events, look at messages, answer commands, do jobs, and change versions.
 
-use patchbay_tests::{
-    TestApp, User, Value, guest, json,
-    plugins::{repacked, version},
-};
+use patchbay_tests::{TestApp, User, Value, guest, json, plugins::version, repacked};
 
 const ADMIN: &str = "/api/admin/plugins/recorder";
 const MANIFEST: &str = include_str!("../guests/examples/recorder.toml");

@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use patchbay_tests::{
-    TestApp, component, guest, json,
-    plugins::{repacked, version, without_manifest},
-};
+use patchbay_tests::{TestApp, component, guest, json, plugins::version, repacked, without_manifest};
 
 #[tokio::test]
 async fn no_request_fails_while_a_plugin_is_replaced() {

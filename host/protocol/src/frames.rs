@@ -186,3 +186,8 @@ pub fn reply(kind: &str, id: Option<&Value>, data: impl Serialize) -> String {
 pub fn event_frame(kind: &str, seq: i64, payload: &str) -> String {
     format!(r#"{{"type":"{kind}","seq":{seq},"data":{payload}}}"#)
 }
+
+/// A plugin's signal as a frame, which has no place in the journal; kind and payload as for [`event_frame`].
+pub fn signal_frame(kind: &str, payload: &str) -> String {
+    format!(r#"{{"type":"{kind}","data":{payload}}}"#)
+}

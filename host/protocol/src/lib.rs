@@ -22,12 +22,13 @@ pub use channels::{
 pub use events::{event_data, event_schemas, scrubbed_message};
 pub use frames::{
     Authenticate, ClientFrame, Empty, Hello, IsTyping, MessageSend, Place, PresenceOf, PresenceSnapshot,
-    ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply,
+    ReadFrame, Refusal, Resume, Subscribe, Typing, event_frame, frame, reply, signal_frame,
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
 pub use plugins::{
-    Command, CommandAnswer, DeadLetter, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginCursor,
-    PluginHooks, PluginLogLine, PluginVersion, Redeliver, Redelivered, RunCommand, UpdateHooks, UpdatePlugin,
+    Command, CommandAnswer, DeadLetter, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginConfigKey,
+    PluginCursor, PluginHooks, PluginLogLine, PluginVersion, Redeliver, Redelivered, RunCommand, UpdateHooks,
+    UpdatePlugin,
 };
 pub use problem::{FieldError, Problem};
 pub use time::Time;

@@ -3,6 +3,7 @@
 use patchbay_core::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::Time;
 
@@ -58,6 +59,10 @@ pub struct Plugin {
     pub peak_memory_bytes: u64,
     /// The version that `rollback` goes back to.
     pub previous_digest: Option<String>,
+    /// What is set, by key; secrets are never shown.
+    pub config: Map<String, Value>,
+    /// What its manifest lets an operator set.
+    pub config_keys: Vec<PluginConfigKey>,
     /// Every version that is kept, newest first.
     pub versions: Vec<PluginVersion>,
     /// When it was first installed.
@@ -215,6 +220,27 @@ pub struct CommandAnswer {
     pub text: Option<String>,
 }
 
+/// Something that an operator can set for a plugin.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PluginConfigKey {
+    /// Its name in `config`.
+    pub key: String,
+    /// `string`, `integer`, `boolean`, `strings` or `secret`.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["string", "integer", "boolean", "strings", "secret"]))]
+    pub kind: &'static str,
+    /// What it is for.
+    pub description: String,
+    /// Whether the plugin does not serve without a value.
+    pub required: bool,
+    /// The value while nothing is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Value")]
+    pub default: Option<Value>,
+    /// Whether a value is set: of a secret this is all that is told.
+    pub is_set: bool,
+}
+
 /// A kept version.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PluginVersion {
@@ -238,6 +264,8 @@ pub struct UpdatePlugin {
     pub grants: Option<Vec<String>>,
     /// The path templates beyond its own prefix that it may serve, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// What to set, by key of the manifest; `null` unsets. Other keys stay. Secrets are kept sealed.
+    pub config: Option<Map<String, Value>>,
     /// Its hooks.
     pub hooks: Option<UpdateHooks>,
 }

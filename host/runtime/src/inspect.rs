@@ -169,6 +169,7 @@ fn wanted_capabilities(imports: &[&str]) -> Result<BTreeSet<String>, LoadError> 
             Some(name) if crate::capabilities::find(name).is_some() => {
                 wanted.insert(name.to_owned());
             }
+            None if crate::wasi::is_free(import) => {}
             _ => return Err(LoadError::ImportUnknown((*import).to_owned())),
         }
     }

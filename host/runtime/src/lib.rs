@@ -34,6 +34,7 @@ mod registry;
 mod response;
 mod state;
 mod stats;
+mod wasi;
 
 pub use call::Unwell;
 pub use decorate::Decorations;
@@ -64,6 +65,13 @@ pub trait Host:
     + capabilities::messages::Messages
     + capabilities::channels::Channels
     + capabilities::users::Users
+    + capabilities::config::Config
+    + capabilities::files::Files
+    + capabilities::http_client::HttpClient
+    + capabilities::identity::Identity
+    + capabilities::presence::Presence
+    + capabilities::realtime::Realtime
+    + capabilities::scheduler::Scheduler
     + Send
     + Sync
     + 'static
@@ -77,6 +85,13 @@ impl<T> Host for T where
         + capabilities::messages::Messages
         + capabilities::channels::Channels
         + capabilities::users::Users
+        + capabilities::config::Config
+        + capabilities::files::Files
+        + capabilities::http_client::HttpClient
+        + capabilities::identity::Identity
+        + capabilities::presence::Presence
+        + capabilities::realtime::Realtime
+        + capabilities::scheduler::Scheduler
         + Send
         + Sync
         + 'static

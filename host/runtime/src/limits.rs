@@ -308,6 +308,10 @@ pub const HOOK_CALLS: u32 = 32;
 /// torn down.
 pub const POOL_SLACK: u32 = 16;
 
+/// Most signals of one plugin per second (`realtime.signal`), and as many at once; more are dropped. Each goes to every
+/// connected member of a channel, so that this times the members is what the gateway has to write.
+pub const SIGNALS_PER_SECOND: u32 = 100;
+
 /// A limit that a call reached. Carried by the trap that ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Exceeded {

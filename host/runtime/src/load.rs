@@ -25,6 +25,7 @@ use crate::{
     permits::Permits,
     state::{CallState, link_free},
     stats::Stats,
+    wasi,
 };
 
 /// What the operator allows a plugin.
@@ -40,7 +41,7 @@ pub struct Grants {
 
 /// A version of a plugin, compiled, linked and ready to be called.
 pub struct Plugin {
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) openapi: Option<Fragment>,
     pub(crate) digest: String,
     pub(crate) name: Arc<str>,
@@ -152,7 +153,7 @@ impl Plugin {
         let Inspection { manifest, openapi, digest, .. } = inspection;
         let name = Arc::from(manifest.name.as_str());
         Self {
-            manifest,
+            manifest: Arc::new(manifest),
             openapi,
             digest,
             name,
@@ -171,7 +172,9 @@ impl Plugin {
 
 /// Checks a component against what was granted. Costs no compiler.
 pub(crate) fn check_grants(inspection: &Inspection, grants: &Grants) -> Result<(), LoadError> {
-    let missing: Vec<_> = inspection.wanted.difference(&grants.capabilities).cloned().collect();
+    let egress = inspection.manifest.egress.iter().map(|host| format!("egress:{host}"));
+    let wanted: BTreeSet<_> = inspection.wanted.iter().cloned().chain(egress).collect();
+    let missing: Vec<_> = wanted.difference(&grants.capabilities).cloned().collect();
     if !missing.is_empty() {
         return Err(LoadError::CapabilityNotGranted(missing));
     }
@@ -235,6 +238,10 @@ pub(crate) fn link(
     let mismatch = |error: wasmtime::Error| LoadError::ImportMismatch(format!("{error:#}"));
     let mut linker = Linker::new(component.engine());
     link_free(&mut linker).map_err(mismatch)?;
+    let engine = component.engine();
+    if component.component_type().imports(engine).any(|(name, _)| wasi::is_free(name)) {
+        wasi::link(&mut linker).map_err(mismatch)?;
+    }
     for capability in capabilities::ALL {
         if wanted.contains(capability.name) && grants.capabilities.contains(capability.name) {
             (capability.link)(&mut linker).map_err(mismatch)?;

@@ -18,6 +18,7 @@ use crate::{
     capabilities::log::LogBudget,
     limits::{Exceeded, MemoryLimiter, TICK},
     load::Plugin,
+    manifest::Manifest,
     stats::Stats,
 };
 
@@ -25,12 +26,18 @@ use crate::{
 pub(crate) struct CallState {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) plugin: Arc<str>,
+    /// That of the version that is called.
+    pub(crate) manifest: Arc<Manifest>,
+    /// The plugin's bot user, once it was asked for.
+    pub(crate) bot: Option<Actor>,
     /// How many plugins stand between a person and what this call does.
     depth: u8,
     pub(crate) table: ResourceTable,
     pub(crate) memory: MemoryLimiter,
     pub(crate) cpu: CpuBudget,
     pub(crate) log: LogBudget,
+    /// Made when a guest first asks for something of WASI; most never do.
+    pub(crate) wasi: Option<Box<wasmtime_wasi::WasiCtx>>,
     bytes_left: usize,
     calls_left: u32,
     /// None: as many as calls are allowed.
@@ -84,17 +91,21 @@ impl CpuBudget {
 impl CallState {
     pub(crate) fn new(host: Arc<dyn Host>, plugin: Arc<str>, depth: u8, of: &Plugin, cpu: CpuBudget) -> Self {
         let (limits, stats) = (&of.limits, Arc::clone(&of.stats));
+        let manifest = Arc::clone(&of.manifest);
         stats.began();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
             host,
             plugin,
+            manifest,
+            bot: None,
             depth,
             table,
             memory: MemoryLimiter::new(limits.memory_bytes),
             cpu,
             log: LogBudget::new(limits.log_lines),
+            wasi: None,
             bytes_left: limits.host_total_bytes,
             calls_left: limits.host_calls,
             commits_left: None,

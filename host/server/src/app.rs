@@ -76,12 +76,12 @@ impl App {
         let files = files(&config)?;
         let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
-        let host = Arc::new(PluginHost(ops.clone()));
+        let (online, connections) = (Online::default(), Connections::new(&config));
+        let host = Arc::new(PluginHost(ops.clone(), online.clone()));
         let (runtime, unwell) =
             Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
         tokio::spawn(plugins.clone().keep_well(unwell));
-        let (online, connections) = (Online::default(), Connections::new(&config));
         Ok(Self {
             hub: Hub::start(ops.clone(), online.clone(), &config, signals),
             config: Arc::new(config),

@@ -6,7 +6,8 @@
 use patchbay_core::{ChannelId, SessionId, Status, UserId};
 use tokio::sync::mpsc;
 
-/// Signals that wait. Typing is dropped when they are many; the others wait for their place.
+/// Signals that wait. Typing and what plugins say is dropped when they are many; the others wait for
+/// their place.
 const QUEUE: usize = 4096;
 
 /// Something that concerns open sockets.
@@ -22,6 +23,15 @@ pub enum Signal {
         channel_id: ChannelId,
         /// Who.
         user_id: UserId,
+    },
+    /// A plugin has something to say to those who are here.
+    OfPlugin {
+        /// To whose members.
+        channel_id: ChannelId,
+        /// `plugin.{name}.{kind}`.
+        kind: String,
+        /// A JSON object.
+        json: String,
     },
     /// Somebody chose what others are to see.
     StatusChosen {

@@ -7,6 +7,7 @@ mod bus;
 mod cli;
 mod config;
 mod control;
+mod egress;
 mod files;
 mod gateway;
 mod http;

@@ -1,28 +1,39 @@
 //! What the host does for plugins: the runtime's traits over the operations. A thin door like REST and the
 //! gateway.
 
+use std::{collections::HashMap, convert::Infallible, ops::Range};
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use patchbay_core::{
-    Actor, ChannelForViewer, ChannelId, FileId, Message, MessageId, Reaction, ReactionCount, ReactionId,
-    User, UserId,
+    Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
+    ReactionId, Status, User, UserId, VisiblePresence,
 };
 use patchbay_runtime::{
     HostError, HostErrorKind,
     capabilities::{
         channels::Channels,
+        config::Config,
+        files::Files,
+        http_client::{HttpClient, IncomingAnswer, OutgoingRequest},
+        identity::Identity,
         kv::{Kv, KvChange, KvEntry, PluginEvent},
         log::{Log, LogLevel},
         messages::Messages,
+        presence::Presence,
         reactions::Reactions,
+        realtime::Realtime,
+        scheduler::{ScheduledJob, Scheduler},
         users::Users,
     },
 };
 
+use crate::gateway::Online;
 use crate::ops::{Error, NewPost, Ops, PageRequest};
 
 /// The host's side of the plugin contract.
 #[derive(Clone, Debug)]
-pub struct PluginHost(pub Ops);
+pub struct PluginHost(pub Ops, pub Online);
 
 type Answer<T> = Result<T, HostError>;
 
@@ -33,12 +44,13 @@ fn host_error(error: Error) -> HostError {
             let code = format!("{}_not_found", thing.as_str());
             return HostError::new(HostErrorKind::NotFound, detail).with_code(code);
         }
-        Error::Forbidden(_) | Error::Denied(..) | Error::Unauthenticated(..) => HostErrorKind::Forbidden,
+        Error::Denied(code, _) => return HostError::new(HostErrorKind::Forbidden, detail).with_code(code),
+        Error::Forbidden(_) | Error::Unauthenticated(..) => HostErrorKind::Forbidden,
         Error::Invalid(faults) => {
             let faults: Vec<_> = faults.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
             return HostError::new(HostErrorKind::Invalid, faults.join("; "));
         }
-        Error::Conflict("kv_full", _) | Error::TooLarge(_) | Error::QuotaExceeded(_) => {
+        Error::Conflict("kv_full" | "too_many_jobs", _) | Error::TooLarge(_) | Error::QuotaExceeded(_) => {
             HostErrorKind::LimitExceeded
         }
         Error::Conflict(code, _) => return HostError::new(HostErrorKind::Conflict, detail).with_code(code),
@@ -232,5 +244,92 @@ impl Users for PluginHost {
 
     async fn find(&self, actor: &Actor, username: &str) -> Answer<User> {
         self.0.user_by_name(actor, username).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Config for PluginHost {
+    async fn value(&self, plugin: &str, key: &str) -> Answer<Option<serde_json::Value>> {
+        self.0.plugin_value(plugin, key).await.map_err(host_error)
+    }
+
+    async fn secret(&self, plugin: &str, key: &str) -> Answer<Option<String>> {
+        self.0.plugin_secret(plugin, key).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Identity for PluginHost {
+    async fn bot(&self, plugin: &str) -> Answer<Actor> {
+        self.0.bot_of(plugin).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Files for PluginHost {
+    async fn get(&self, actor: &Actor, id: FileId) -> Answer<File> {
+        self.0.file(actor, id).await.map_err(host_error)
+    }
+
+    async fn of_message(&self, actor: &Actor, message: MessageId) -> Answer<Vec<File>> {
+        Ok(self.0.message(actor, message).await.map_err(host_error)?.files)
+    }
+
+    async fn read(&self, actor: &Actor, id: FileId, range: Range<u64>) -> Answer<Vec<u8>> {
+        self.0.read_file(actor, id, range).await.map_err(host_error)
+    }
+
+    async fn create(&self, actor: &Actor, filename: &str, file_type: &str, content: Bytes) -> Answer<File> {
+        let content = futures_util::stream::iter([Ok::<_, Infallible>(content)]);
+        self.0.upload(actor, filename, Some(file_type), content).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Presence for PluginHost {
+    async fn get(&self, actor: &Actor, users: &[UserId]) -> Answer<Vec<Status>> {
+        let visible = self.0.visible_statuses(actor, users).await.map_err(host_error)?;
+        let chosen: HashMap<UserId, Status> = visible.into_iter().collect();
+        let seen = |user: &UserId| {
+            let chosen = chosen.get(user).copied().unwrap_or(Status::Offline);
+            VisiblePresence::of(*user, chosen, None, self.1.contains(*user)).status
+        };
+        Ok(users.iter().map(seen).collect())
+    }
+}
+
+#[async_trait]
+impl Realtime for PluginHost {
+    async fn signal(
+        &self,
+        plugin: &str,
+        actor: &Actor,
+        channel: ChannelId,
+        kind: &str,
+        json: &str,
+    ) -> Answer<()> {
+        self.0.signal(plugin, actor, channel, kind, json).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Scheduler for PluginHost {
+    async fn schedule(&self, plugin: &str, job: ScheduledJob) -> Answer<()> {
+        self.0.schedule_job(plugin, job).await.map_err(host_error)
+    }
+
+    async fn cancel(&self, plugin: &str, id: &str) -> Answer<bool> {
+        self.0.cancel_job(plugin, id).await.map_err(host_error)
+    }
+
+    async fn list(&self, plugin: &str, after: Option<&str>, limit: u32) -> Answer<Vec<ScheduledJob>> {
+        self.0.scheduled_jobs(plugin, after, limit).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl HttpClient for PluginHost {
+    async fn send(&self, plugin: &str, request: OutgoingRequest) -> Answer<IncomingAnswer> {
+        self.0.send_request(plugin, request).await.map_err(host_error)
     }
 }

@@ -19,6 +19,8 @@ pub struct PluginRow {
     pub capabilities: String,
     /// The granted path templates beyond its own prefix, a JSON array of strings.
     pub routes: String,
+    /// What the operator set, a JSON object; written by [`Conn::set_plugin_config`].
+    pub config: String,
     /// The version that came with the host when it was last looked at.
     pub bundled_digest: Option<String>,
     /// The version to go back to.
@@ -202,20 +204,5 @@ impl Conn {
         query.bind(name).push(" AND key IN (SELECT key FROM plugin_kv WHERE plugin = ").bind(name);
         query.push(" ORDER BY key LIMIT ").bind(limit).push(")");
         self.run(query).await
-    }
-
-    /// The plugin's bot user, if it has one; none if the plugin isn't installed.
-    pub async fn plugin_bot(&mut self, name: &str) -> Result<Option<Option<UserId>>, StoreError> {
-        let mut query = Query::new("SELECT bot_id FROM plugins WHERE name = ");
-        query.bind(name);
-        let row: Option<(Option<i64>,)> = self.optional(query).await?;
-        Ok(row.map(|(id,)| id.map(UserId)))
-    }
-
-    /// A user is the plugin's bot from now on.
-    pub async fn set_plugin_bot(&mut self, name: &str, bot: UserId) -> Result<(), StoreError> {
-        let mut query = Query::new("UPDATE plugins SET bot_id = ");
-        query.bind(bot.0).push(" WHERE name = ").bind(name);
-        self.run(query).await.map(drop)
     }
 }

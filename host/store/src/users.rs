@@ -156,6 +156,36 @@ impl Conn {
         self.run(query).await.map(drop)
     }
 
+    /// Who of these users shares a channel with `viewer`, however large, with what they chose to show.
+    pub async fn known_among(
+        &mut self,
+        viewer: UserId,
+        ids: &[UserId],
+    ) -> Result<Vec<(UserId, Status)>, StoreError> {
+        let mut query = Query::new(
+            "SELECT DISTINCT p.user_id, p.status
+             FROM channel_members mine
+             JOIN channels c ON c.id = mine.channel_id AND c.deleted_at IS NULL
+             JOIN channel_members other ON other.channel_id = c.id
+             JOIN presence p ON p.user_id = other.user_id
+             WHERE mine.user_id = ",
+        );
+        query.bind(viewer.0).push(" AND other.user_id IN (").ids(ids.iter().map(|id| id.0)).push(")");
+        self.statuses(query).await
+    }
+
+    /// What these users chose to show; those who don't exist are passed over.
+    pub async fn chosen_statuses(&mut self, ids: &[UserId]) -> Result<Vec<(UserId, Status)>, StoreError> {
+        let mut query = Query::new("SELECT user_id, status FROM presence WHERE user_id IN (");
+        query.ids(ids.iter().map(|id| id.0)).push(")");
+        self.statuses(query).await
+    }
+
+    async fn statuses(&mut self, query: Query) -> Result<Vec<(UserId, Status)>, StoreError> {
+        let rows = self.all::<(i64, String)>(query).await?;
+        rows.into_iter().map(|(id, status)| Ok((UserId(id), parse_status(&status)?))).collect()
+    }
+
     /// Which of these users exist.
     pub async fn existing_users(&mut self, ids: &[UserId]) -> Result<Vec<UserId>, StoreError> {
         let mut query = Query::new("SELECT id FROM users WHERE id IN (");

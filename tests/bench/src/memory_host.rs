@@ -2,19 +2,29 @@
 //!
 //! Owns: just enough of every capability to run the reactions plugin. Must not: wait.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use patchbay_core::{
-    Actor, ChannelForViewer, ChannelId, FileId, Message, MessageId, Reaction, ReactionCount, ReactionId,
-    Timestamp, User, UserId,
+    Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
+    ReactionId, Status, Timestamp, User, UserId,
 };
 use patchbay_runtime::{
     HostError, HostErrorKind,
     capabilities::{
         channels::Channels,
+        config::Config,
+        files::Files,
+        http_client::{HttpClient, IncomingAnswer, OutgoingRequest},
+        identity::Identity,
         kv::{Kv, KvChange, KvEntry, PluginEvent},
         log::{Log, LogLevel},
         messages::Messages,
+        presence::Presence,
         reactions::Reactions,
+        realtime::Realtime,
+        scheduler::{ScheduledJob, Scheduler},
         users::Users,
     },
 };
@@ -184,6 +194,79 @@ impl Users for MemoryHost {
     }
 
     async fn find(&self, _: &Actor, _: &str) -> Result<User, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Config for MemoryHost {
+    async fn value(&self, _: &str, _: &str) -> Result<Option<serde_json::Value>, HostError> {
+        absent()
+    }
+
+    async fn secret(&self, _: &str, _: &str) -> Result<Option<String>, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Identity for MemoryHost {
+    async fn bot(&self, _: &str) -> Result<Actor, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Files for MemoryHost {
+    async fn get(&self, _: &Actor, _: FileId) -> Result<File, HostError> {
+        absent()
+    }
+
+    async fn of_message(&self, _: &Actor, _: MessageId) -> Result<Vec<File>, HostError> {
+        absent()
+    }
+
+    async fn read(&self, _: &Actor, _: FileId, _: Range<u64>) -> Result<Vec<u8>, HostError> {
+        absent()
+    }
+
+    async fn create(&self, _: &Actor, _: &str, _: &str, _: Bytes) -> Result<File, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Presence for MemoryHost {
+    async fn get(&self, _: &Actor, _: &[UserId]) -> Result<Vec<Status>, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Realtime for MemoryHost {
+    async fn signal(&self, _: &str, _: &Actor, _: ChannelId, _: &str, _: &str) -> Result<(), HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Scheduler for MemoryHost {
+    async fn schedule(&self, _: &str, _: ScheduledJob) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn cancel(&self, _: &str, _: &str) -> Result<bool, HostError> {
+        absent()
+    }
+
+    async fn list(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<ScheduledJob>, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl HttpClient for MemoryHost {
+    async fn send(&self, _: &str, _: OutgoingRequest) -> Result<IncomingAnswer, HostError> {
         absent()
     }
 }

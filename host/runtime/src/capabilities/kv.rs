@@ -139,20 +139,22 @@ fn check_scan_many(prefixes: &[String], limit: u32) -> Result<u32, HostError> {
 }
 
 fn check_event(event: &wit::Event) -> Result<(), HostError> {
-    let kind = &event.kind;
+    check_announcement("an event", &event.kind, &event.json)
+}
+
+/// What clients get as `plugin.{name}.{kind}`, kept or not.
+pub(super) fn check_announcement(what: &str, kind: &str, json: &str) -> Result<(), HostError> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
     if !(1..=MAX_KIND_BYTES).contains(&kind.len()) || !kind.chars().all(valid) {
-        return Err(invalid(format!("an event's kind is 1 to {MAX_KIND_BYTES} of a-z 0-9 _ .")));
+        return Err(invalid(format!("the kind of {what} is 1 to {MAX_KIND_BYTES} of a-z 0-9 _ .")));
     }
-    if event.json.len() > MAX_EVENT_BYTES {
-        return Err(HostError::new(
-            HostErrorKind::LimitExceeded,
-            format!("an event has at most {MAX_EVENT_BYTES} bytes"),
-        ));
+    if json.len() > MAX_EVENT_BYTES {
+        let detail = format!("{what} has at most {MAX_EVENT_BYTES} bytes");
+        return Err(HostError::new(HostErrorKind::LimitExceeded, detail));
     }
     let object: Result<std::collections::BTreeMap<String, serde::de::IgnoredAny>, _> =
-        serde_json::from_str(&event.json);
-    object.map(|_| ()).map_err(|_| invalid("an event is a JSON object"))
+        serde_json::from_str(json);
+    object.map(|_| ()).map_err(|_| invalid(format!("{what} is a JSON object")))
 }
 
 fn check_commit(changes: &[wit::Change], events: &[wit::Event]) -> Result<(), HostError> {

@@ -1,14 +1,20 @@
 //! `log`: the plugin's log, which its operator reads.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use wasmtime::component::Linker;
 
 use crate::{
+    Host,
     bindings::wit::log as wit,
     state::{CallState, Own, own},
 };
 
 /// Most bytes of a line; the rest is cut.
-const MAX_LINE_BYTES: usize = 4 << 10;
+pub(crate) const MAX_LINE_BYTES: usize = 4 << 10;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,27 +37,35 @@ pub trait Log {
     fn write(&self, plugin: &str, level: LogLevel, line: &str);
 }
 
-/// How much of the call's share is used.
-#[derive(Debug)]
+/// How much of the call's share is used, by the guest and by what speaks for it.
+#[derive(Clone, Debug)]
 pub(crate) struct LogBudget {
-    lines: u32,
+    lines: Arc<AtomicU32>,
     limit: u32,
 }
 
 impl LogBudget {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { lines: 0, limit }
+        Self { lines: Arc::default(), limit }
     }
 
     /// Whether one more line may be written.
-    fn take(&mut self) -> bool {
-        self.lines = self.lines.saturating_add(1);
-        self.lines <= self.limit
+    fn take(&self) -> bool {
+        // A call has a budget of CPU time: it can't write so many lines that this begins anew.
+        self.lines.fetch_add(1, Ordering::Relaxed) < self.limit
     }
 
     /// How many lines were cut off.
     pub(crate) fn dropped(&self) -> u32 {
-        self.lines.saturating_sub(self.limit)
+        self.lines.load(Ordering::Relaxed).saturating_sub(self.limit)
+    }
+}
+
+/// Writes a line, cut to what a line may have, if there is room for it.
+pub(crate) fn write_line(host: &dyn Host, plugin: &str, budget: &LogBudget, level: LogLevel, line: &str) {
+    if budget.take() {
+        let line = line.get(..line.floor_char_boundary(MAX_LINE_BYTES)).unwrap_or_default();
+        host.write(plugin, level, line);
     }
 }
 
@@ -62,10 +76,7 @@ pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
 impl wit::Host for CallState {
     fn write(&mut self, level: wit::Level, message: String) -> wasmtime::Result<()> {
         self.charge_call(message.len())?;
-        if self.log.take() {
-            let line = message.get(..message.floor_char_boundary(MAX_LINE_BYTES)).unwrap_or_default();
-            self.host.write(&self.plugin, level.into(), line);
-        }
+        write_line(&*self.host, &self.plugin, &self.log, level.into(), &message);
         Ok(())
     }
 }
@@ -88,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_off_and_counted() {
-        let mut budget = LogBudget::new(200);
+        let budget = LogBudget::new(200);
         let written = (0..207).filter(|_| budget.take()).count();
         assert_eq!((written, budget.dropped()), (200, 7));
     }

@@ -8,10 +8,18 @@ use wasmtime::component::Linker;
 use crate::state::CallState;
 
 pub mod channels;
+pub mod config;
+pub mod files;
+pub mod http_client;
+pub mod identity;
 pub mod kv;
 pub mod log;
 pub mod messages;
+pub mod presence;
 pub mod reactions;
+pub mod realtime;
+pub mod scheduler;
+mod system;
 pub mod users;
 
 /// A host interface that a plugin can be granted.
@@ -22,31 +30,43 @@ pub(crate) struct Capability {
     pub(crate) link: fn(&mut Linker<CallState>) -> wasmtime::Result<()>,
 }
 
-/// All of them.
+/// All of them, by name.
 pub(crate) const ALL: &[Capability] = &[
     Capability { name: "channels", link: channels::link },
+    Capability { name: "config", link: config::link },
+    Capability { name: "files", link: files::link },
+    Capability { name: "http-client", link: http_client::link },
+    Capability { name: "identity", link: identity::link },
     Capability { name: "kv", link: kv::link },
     Capability { name: "log", link: log::link },
     Capability { name: "messages", link: messages::link },
+    Capability { name: "presence", link: presence::link },
     Capability { name: "reactions", link: reactions::link },
+    Capability { name: "realtime", link: realtime::link },
+    Capability { name: "scheduler", link: scheduler::link },
+    Capability { name: "system", link: system::link },
     Capability { name: "users", link: users::link },
 ];
+
+/// Grants that are no interfaces: hearing of everything, and having a say before messages are stored. The third of
+/// this kind, `egress:HOST`, has no fixed name; see [`Egress`](crate::Egress).
+const WITHOUT_INTERFACE: [&str; 2] = ["events:all", "hooks"];
 
 pub(crate) fn find(name: &str) -> Option<&'static Capability> {
     ALL.iter().find(|capability| capability.name == name)
 }
 
-/// What can be granted beside interfaces, with what each allows.
-const GRANTS: [&str; 2] = [
-    // Hearing of what the plugin's bot is no member of.
-    "events:all",
-    // Looking at messages before they are stored.
-    "hooks",
-];
-
-/// The names of everything that can be granted: interfaces, and what is none. Beside them `egress:HOST` for any host.
+/// The names of everything that can be granted, but for `egress:HOST`.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|capability| capability.name).chain(GRANTS)
+    ALL.iter().map(|capability| capability.name).chain(WITHOUT_INTERFACE)
+}
+
+/// Whether there is anything that a grant of this name would give.
+pub fn is_grantable(name: &str) -> bool {
+    match name.strip_prefix("egress:") {
+        Some(host) => crate::Egress::parse(host).is_ok(),
+        None => names().any(|known| known == name),
+    }
 }
 
 /// `limit` if it is 1 to `max`.
@@ -55,5 +75,24 @@ fn check_limit(limit: u32, max: u32) -> Result<u32, crate::HostError> {
         Ok(limit)
     } else {
         Err(crate::HostError::new(crate::HostErrorKind::Invalid, format!("limit must be 1 to {max}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_granted() {
+        for name in
+            ["kv", "http-client", "events:all", "hooks", "egress:example.org", "egress:*.example.org:8443"]
+        {
+            assert!(is_grantable(name), "{name}");
+        }
+        for name in
+            ["", "types", "events", "egress:", "egress:*", "egress:Example.org", "egress:a/b", "egress"]
+        {
+            assert!(!is_grantable(name), "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod auth;
 mod cors;
 mod database;
+mod egress;
 mod files;
 mod journal;
 mod limits;
@@ -22,12 +23,13 @@ mod value;
 pub use auth::{Auth, Registration};
 pub use cors::Cors;
 pub use database::Database;
+pub use egress::Egress;
 pub use files::{Cloud, Endpoint, Files, FilesUrl, Secret};
 pub use journal::Journal;
 pub use limits::{Count, Limits};
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
-pub use plugins::{Declared, Plugins};
+pub use plugins::{Declared, GivenValue, Plugins};
 pub use presence::Presence;
 pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
@@ -63,6 +65,8 @@ pub struct Config {
     pub trace: Trace,
     /// `cors.*`
     pub cors: Cors,
+    /// `egress.*`
+    pub egress: Egress,
     /// `plugins.*`
     pub plugins: Plugins,
     /// Settings of the contract that were set and that nothing in this version looks at.
@@ -83,6 +87,7 @@ pub fn settings() -> Vec<Setting> {
         Metrics::SETTINGS,
         Trace::SETTINGS,
         Cors::SETTINGS,
+        Egress::SETTINGS,
         Plugins::SETTINGS,
         reserved::SETTINGS,
     ]
@@ -108,6 +113,7 @@ impl Config {
             metrics: Metrics::from_values(&values, &mut faults),
             trace: Trace::from_values(&values, &mut faults),
             cors: Cors::from_values(&values, &mut faults),
+            egress: Egress::from_values(&values, &mut faults),
             plugins: Plugins::from_values(&values, &mut faults),
             without_effect: values.set_among(reserved::SETTINGS),
         };

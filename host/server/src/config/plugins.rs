@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::source::{Fault, PLUGIN_KEYS, Setting, Values};
+use super::source::{CONFIG_PREFIX, Fault, PLUGIN_KEYS, Setting, Values};
 use super::value::Value;
 
 /// Plugins.
@@ -25,6 +25,24 @@ pub struct Declared {
     pub grants: Option<Vec<String>>,
     /// The path templates beyond its own prefix that it may serve.
     pub routes: Option<Vec<String>>,
+    /// What is set for it, by key of its manifest.
+    pub config: BTreeMap<String, GivenValue>,
+}
+
+/// A value of a plugin's config, of which only the plugin's manifest says what it should be.
+#[derive(Clone, PartialEq, Eq)]
+pub enum GivenValue {
+    /// From a file, where it has a type.
+    Json(serde_json::Value),
+    /// From a variable or a flag.
+    Text(String),
+}
+
+/// It may be a secret.
+impl std::fmt::Debug for GivenValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Plugins {
@@ -44,6 +62,9 @@ impl Plugins {
                 "enabled" => entry.enabled = Some(values.get(name, "", faults)),
                 "grants" => entry.grants = Some(values.get(name, "", faults)),
                 "routes" => entry.routes = Some(values.get(name, "", faults)),
+                key if let Some(key) = key.strip_prefix(CONFIG_PREFIX) => {
+                    entry.config.insert(key.to_owned(), values.given(name));
+                }
                 _ => debug_assert!(!PLUGIN_KEYS.contains(&key), "a key without a field"),
             }
         }

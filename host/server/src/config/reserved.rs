@@ -16,5 +16,4 @@ pub(super) const SETTINGS: &[Setting] = &[
     reserved("ai.model", "", " The model that answers."),
     reserved("ai.embedding_model", "", " The model that embeds."),
     reserved("vectors.url", "", " Where vectors are kept."),
-    reserved("egress.allow_private", "", " Private addresses that outgoing requests may reach."),
 ];

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::value::Value;
+use super::{plugins::GivenValue, value::Value};
 
 /// A setting that exists.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,8 @@ impl fmt::Display for Fault {
 
 /// The keys that each `plugins.NAME` can have beside the settings that have fixed names.
 pub(super) const PLUGIN_KEYS: [&str; 4] = ["source", "enabled", "grants", "routes"];
+/// What the names of a plugin's own settings begin with: `config.KEY`.
+pub(super) const CONFIG_PREFIX: &str = "config.";
 
 /// What has been set, by name.
 #[derive(Clone, Debug, Default)]
@@ -145,6 +147,17 @@ impl Values {
         })
     }
 
+    /// A value of a plugin's config. In files it was written with a type, and is kept as JSON.
+    pub(super) fn given(&self, name: &str) -> GivenValue {
+        match self.set.get(name) {
+            Some((json, Origin::File(..))) => {
+                GivenValue::Json(serde_json::from_str(json).unwrap_or_default())
+            }
+            Some((text, _)) => GivenValue::Text(text.clone()),
+            None => GivenValue::Json(serde_json::Value::Null),
+        }
+    }
+
     /// The names among these that are set.
     pub(super) fn set_among(&self, settings: &[Setting]) -> Vec<String> {
         settings
@@ -170,12 +183,15 @@ impl Values {
         }
     }
 
-    /// Plugins' settings, for `patchbay config`: name, text, where it came from.
+    /// Plugins' settings, for `patchbay config`: name, text, where it came from. Any value of their config may be a
+    /// secret.
     pub fn shown_plugins(&self) -> Vec<(String, String, String)> {
         self.of_plugins()
             .filter_map(|(_, _, name)| {
                 let (text, origin) = self.set.get(name)?;
-                Some((name.to_owned(), text.clone(), origin.to_string()))
+                let is_config = plugin_config_key(name).is_some();
+                let text = if is_config { "***".to_owned() } else { text.clone() };
+                Some((name.to_owned(), text, origin.to_string()))
             })
             .collect()
     }
@@ -192,16 +208,22 @@ fn plugin_setting(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("plugins.")?.split_once('.')
 }
 
+/// `size` of `plugins.poll.config.size`.
+fn plugin_config_key(name: &str) -> Option<&str> {
+    let key = plugin_setting(name)?.1.strip_prefix(CONFIG_PREFIX)?;
+    (!key.is_empty() && !key.contains('.')).then_some(key)
+}
+
 /// What is wrong with a name, if it isn't a setting's.
 fn unknown(name: &str, settings: &[Setting]) -> Option<String> {
     if settings.iter().any(|s| s.name == name) {
         return None;
     }
     if let Some((_, key)) = plugin_setting(name) {
-        return if PLUGIN_KEYS.contains(&key) {
+        return if PLUGIN_KEYS.contains(&key) || plugin_config_key(name).is_some() {
             None
         } else {
-            Some(format!("{name}: unknown setting; a plugin has {}", PLUGIN_KEYS.join(", ")))
+            Some(format!("{name}: unknown setting; a plugin has {}, config.KEY", PLUGIN_KEYS.join(", ")))
         };
     }
     let section = name.split_once('.').map_or(name, |(section, _)| section);
@@ -227,8 +249,26 @@ fn flatten(prefix: &str, table: &DeTable<'_>, found: &mut dyn FnMut(String, Stri
             if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
         match value.get_ref() {
             DeValue::Table(inner) => flatten(&name, inner, found),
-            other => found(name, text_of(other), key.span().start),
+            other => {
+                let is_config = plugin_config_key(&name).is_some();
+                let text = if is_config { json_of(other).to_string() } else { text_of(other) };
+                found(name, text, key.span().start);
+            }
         }
+    }
+}
+
+/// What a value of a plugin's config is, with its type.
+fn json_of(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.as_str().into(), serde_json::Value::from),
+        DeValue::Boolean(truth) => (*truth).into(),
+        DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect(),
+        DeValue::Float(number) => {
+            number.as_str().parse::<f64>().map_or_else(|_| number.as_str().into(), serde_json::Value::from)
+        }
+        other => text_of(other).into(),
     }
 }
 

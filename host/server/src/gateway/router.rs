@@ -10,7 +10,7 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 use patchbay_core::{Audience, ChannelId, Seq, SessionId, Status, Timestamp, UserId, VisiblePresence};
-use patchbay_protocol::{IsTyping, PresenceOf, event_frame, frame};
+use patchbay_protocol::{IsTyping, PresenceOf, event_frame, frame, signal_frame};
 use patchbay_store::Entry;
 use tokio::sync::{mpsc, watch};
 
@@ -347,6 +347,7 @@ impl Router {
             Signal::SessionEnded(session) => self.close(Close::Authentication, |c| c.session == *session),
             Signal::AuthorityChanged(user) => self.close(Close::GoingAway, |c| c.user == *user),
             Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
+            Signal::OfPlugin { channel_id, kind, json } => self.tell_of_plugin(*channel_id, kind, json),
             Signal::StatusChosen { user_id, status } => {
                 if let Some(change) = self.presence.choose(*user_id, *status, Timestamp::now()) {
                     if let Some(at) = change.last_seen {
@@ -363,6 +364,15 @@ impl Router {
         let data = IsTyping { channel_id: channel.0, user_id: typist.0 };
         let delivery = Delivery { seq: None, text: Utf8Bytes::from(frame("typing", data)) };
         let members = self.members.get(&channel).into_iter().flatten().filter(|user| **user != typist);
+        let ids: Vec<u64> = members.flat_map(|user| self.chat_of(*user)).copied().collect();
+        for id in ids {
+            self.deliver(id, &delivery);
+        }
+    }
+
+    fn tell_of_plugin(&mut self, channel: ChannelId, kind: &str, json: &str) {
+        let delivery = Delivery { seq: None, text: Utf8Bytes::from(signal_frame(kind, json)) };
+        let members = self.members.get(&channel).into_iter().flatten();
         let ids: Vec<u64> = members.flat_map(|user| self.chat_of(*user)).copied().collect();
         for id in ids {
             self.deliver(id, &delivery);

@@ -4,10 +4,10 @@ use axum::extract::{Request, State};
 use http::StatusCode;
 use patchbay_core::Timestamp;
 use patchbay_protocol::{
-    List, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginCursor, PluginHooks, PluginVersion,
-    UpdatePlugin,
+    List, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginConfigKey, PluginCursor, PluginHooks,
+    PluginVersion, UpdatePlugin,
 };
-use patchbay_runtime::{KindStats, Manifest};
+use patchbay_runtime::{ConfigKey, KindStats, Manifest};
 use patchbay_store::{CursorRow, PluginRow};
 
 use super::{
@@ -32,6 +32,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
         PluginState::Failed(reason) => ("failed", Some(reason)),
         PluginState::Quarantined(reason) => ("quarantined", Some(reason)),
     };
+    let capabilities_wanted = plugin.manifest.wanted().into_iter().collect();
     Plugin {
         bundled: plugin.row.bundled_digest.as_ref() == Some(&plugin.digest),
         version: plugin.manifest.version.to_string(),
@@ -39,7 +40,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
         state,
         reason,
         enabled: plugin.row.enabled,
-        capabilities_wanted: plugin.manifest.wanted().into_iter().collect(),
+        capabilities_wanted,
         hooks: hooks(&plugin.manifest, &plugin.row),
         commands: plugin.manifest.commands.iter().map(|command| command.name.clone()).collect(),
         events: plugin.manifest.events.iter().map(ToString::to_string).collect(),
@@ -56,6 +57,8 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
         capabilities_granted: plugin.grants.capabilities.into_iter().collect(),
         routes_wanted: plugin.routes_wanted,
         routes_granted: plugin.grants.routes,
+        config: plugin.config,
+        config_keys: plugin.config_keys.into_iter().map(config_key).collect(),
         versions: plugin
             .versions
             .into_iter()
@@ -105,6 +108,17 @@ fn calls(kind: &KindStats) -> PluginCalls {
         unserved: kind.unserved,
         p50_ms: ms(kind.p50),
         p99_ms: ms(kind.p99),
+    }
+}
+
+fn config_key((key, is_set): (ConfigKey, bool)) -> PluginConfigKey {
+    PluginConfigKey {
+        key: key.key,
+        kind: key.kind.as_str(),
+        description: key.description,
+        required: key.required,
+        default: key.default,
+        is_set,
     }
 }
 
@@ -163,7 +177,13 @@ pub(super) async fn update_plugin(
         order: hooks.order,
         fail_closed: hooks.on_failure.map(|on| matches!(on, OnFailure::Closed)),
     });
-    let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes, hooks };
+    let changes = PluginChanges {
+        enabled: body.enabled,
+        grants: body.grants,
+        routes: body.routes,
+        config: body.config,
+        hooks,
+    };
     Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
 }
 
@@ -191,7 +211,7 @@ pub(super) fn describe(doc: &mut Document) {
         .refuses(415, &["unsupported_media_type"])
         .refuses(422, OF_COMPONENTS);
     doc.patch("/api/admin/plugins/{name}", update_plugin)
-        .says("Grant, revoke, enable or disable", "")
+        .says("Grant, revoke, configure, enable or disable", "")
         .refuses(403, &["forbidden"])
         .refuses(404, &["plugin_not_found"])
         .refuses(409, &["managed_by_settings"])

@@ -2,6 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
+use futures_util::StreamExt as _;
 use patchbay_core::{Actor, Event, File, FileId, Timestamp};
 use patchbay_store::Removal;
 
@@ -60,6 +61,25 @@ impl Ops {
     /// [`Error::Unavailable`] if the file store fails.
     pub async fn file_content(&self, file: &File, range: Option<Range<u64>>) -> Result<Content> {
         Ok(self.0.files.content(&file.file_path, range).await?)
+    }
+
+    /// A range of a file's bytes, cut at its end; none beyond it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unavailable`] if the file store fails.
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn read_file(&self, actor: &Actor, id: FileId, range: Range<u64>) -> Result<Vec<u8>> {
+        let file = self.file(actor, id).await?;
+        let end = range.end.min(file.file_size.unsigned_abs());
+        let mut bytes = Vec::new();
+        if range.start >= end {
+            return Ok(bytes);
+        }
+        let mut content = self.file_content(&file, Some(range.start..end)).await?;
+        while let Some(chunk) = content.next().await {
+            bytes.extend_from_slice(&chunk.map_err(FilesError::from)?);
+        }
+        Ok(bytes)
     }
 
     /// The thumbnail of a file that [`Ops::file`] has shown: its MIME type and its bytes.

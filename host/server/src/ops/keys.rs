@@ -1,4 +1,5 @@
-//! The keys that sign access tokens: sealed with the master key, opened at start, replaced while the server runs.
+//! The keys that sign access tokens: sealed with the master key, opened at start, replaced while the server runs. And
+//! the master key itself, by which the secrets of plugins are sealed too.
 //!
 //! What the database holds is marked with the id of the master key that sealed it, so that a wrong one is known
 //! before anything is opened. All that is sealed changes hands in one transaction.
@@ -16,6 +17,7 @@ use serde_json::json;
 use super::{
     Error, Ops, Result,
     audit::{Admin, record},
+    plugin_config::{self, drop_sealed_by_others, sealed_by},
     sessions::detached,
 };
 use crate::{
@@ -58,8 +60,13 @@ impl Keys {
     /// # Errors
     /// If the master key is missing or wrong: a sentence that says what to do.
     pub async fn open(store: &Store, place: KeyPlace, access_ttl: Duration) -> Result<Self> {
-        let mut rows = store.read().await?.signing_keys().await?;
-        let master = master_key(&place, &rows)?;
+        let mut conn = store.read().await?;
+        let (mut rows, secrets) = (conn.signing_keys().await?, conn.plugin_secrets().await?);
+        drop(conn);
+        let of_secrets = secrets.iter().filter_map(|row| sealed_by(&row.sealed));
+        let seals: Vec<&str> =
+            rows.iter().filter_map(|row| row.sealed_by.as_deref()).chain(of_secrets).collect();
+        let master = master_key(&place, &seals)?;
         if rows.iter().any(|row| row.sealed_by.is_none()) || rows.iter().all(|row| row.retired_at.is_some()) {
             let master = master.clone();
             rows = store
@@ -75,6 +82,11 @@ impl Keys {
         self.tokens.load()
     }
 
+    /// As long as this is held, the keys stay as they are.
+    pub async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.changing).lock_owned().await
+    }
+
     /// The key that seals.
     pub fn master(&self) -> MasterKey {
         self.master.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -88,22 +100,21 @@ impl Keys {
 }
 
 /// The right key out of the one that is kept and the one that was to replace it when the server stopped; the
-/// first one of a deployment is made.
-fn master_key(place: &KeyPlace, rows: &[SigningKeyRow]) -> Result<MasterKey> {
-    let fits =
-        |key: &MasterKey| rows.iter().all(|row| row.sealed_by.as_deref().is_none_or(|id| id == key.id()));
+/// first one of a deployment is made. `seals` are the ids of the keys that what is sealed is sealed with.
+fn master_key(place: &KeyPlace, seals: &[&str]) -> Result<MasterKey> {
+    let fits = |key: &MasterKey| seals.iter().all(|id| *id == key.id());
     let (kept, next) = (place.read()?, place.read_next()?);
     if let Some(key) = kept.clone().filter(fits) {
         place.discard_next()?;
         return Ok(key);
     }
     if let Some(key) = next.filter(fits)
-        && rows.iter().any(|row| row.sealed_by.is_some())
+        && !seals.is_empty()
     {
         place.adopt_next()?;
         return Ok(key);
     }
-    let wanted = rows.iter().find_map(|row| row.sealed_by.as_deref());
+    let wanted = seals.first().copied();
     match (kept, wanted) {
         (None, None) => {
             let key = MasterKey::generate()?;
@@ -171,7 +182,8 @@ async fn sealed_rows(conn: &mut Conn, master: &MasterKey) -> Result<Vec<SigningK
     }
 }
 
-/// Drops what the present master key doesn't open, for when the one that did is lost; how many keys there were.
+/// Drops what the present master key doesn't open, for when the one that did is lost; how many keys and secrets there
+/// were.
 ///
 /// # Errors
 /// If the database can't be written or the master key can't be kept.
@@ -183,7 +195,8 @@ pub async fn reset(store: &Store, place: &KeyPlace) -> Result<u64> {
     store
         .write(move |tx| {
             Box::pin(async move {
-                let gone = tx.delete_signing_keys_not_sealed_by(key.id()).await?;
+                let keys = tx.delete_signing_keys_not_sealed_by(key.id()).await?;
+                let gone = keys + drop_sealed_by_others(tx, &key).await?;
                 let (target, now) = (format!("master_key:{}", key.id()), Timestamp::now());
                 record(tx, &Admin::operator(), "keys.reset", target, json!({ "dropped": gone }), now).await?;
                 Ok(gone)
@@ -290,6 +303,7 @@ async fn reseal(tx: &mut Tx, by: &Admin, old: &MasterKey, new: &MasterKey) -> Re
         let sealed = new.seal(&purpose(&row.kid), &secret)?;
         tx.reseal_signing_key(&row.kid, &sealed, new.id()).await?;
     }
+    plugin_config::reseal(tx, old, new).await?;
     let (target, detail) = (format!("master_key:{}", new.id()), json!({ "before": old.id() }));
     record(tx, by, "keys.rekeyed", target, detail, Timestamp::now()).await
 }

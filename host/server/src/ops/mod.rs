@@ -10,10 +10,12 @@ mod admin;
 mod audit;
 mod bots;
 mod channels;
+mod egress;
 mod error;
 mod files;
 pub mod hooks;
 mod invites;
+mod jobs;
 mod journal;
 mod keys;
 mod kv;
@@ -22,11 +24,13 @@ mod members;
 mod messages;
 mod pictures;
 mod pins;
+mod plugin_config;
 pub mod plugins;
 mod rates;
 mod reactions;
 mod replay;
 mod sessions;
+mod signals;
 mod uploads;
 mod users;
 
@@ -38,7 +42,8 @@ use std::{
 use patchbay_store::{Page, Store};
 
 use crate::{
-    auth::passwords::Passwords, bus::Bus, config, files::Files, key_file::KeyPlace, plugin_log::PluginLog,
+    auth::passwords::Passwords, bus::Bus, config, egress::Egress, files::Files, key_file::KeyPlace,
+    plugin_log::PluginLog,
 };
 
 pub use accounts::Registration;
@@ -77,6 +82,8 @@ struct Inner {
     decoding: Arc<tokio::sync::Semaphore>,
     keys: Keys,
     sessions: SessionCache,
+    signals: signals::SignalRates,
+    egress: Egress,
     auth: config::Auth,
     rates: Option<rates::Rates>,
     journal: config::Journal,
@@ -111,6 +118,8 @@ impl Ops {
             decoding: Arc::new(tokio::sync::Semaphore::new(MAX_DECODING)),
             keys,
             sessions: SessionCache::default(),
+            signals: signals::SignalRates::default(),
+            egress: Egress::new(config.egress.allow_private.clone()),
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),
             journal: config.journal.clone(),

@@ -106,6 +106,25 @@ impl Ops {
         .await
     }
 
+    /// Those of these users whose presence the actor may see, with what they chose to show: the actor, and whoever
+    /// shares a channel with the actor; everybody for who administers the deployment.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub async fn visible_statuses(&self, actor: &Actor, users: &[UserId]) -> Result<Vec<(UserId, Status)>> {
+        let mut conn = self.0.store.read().await?;
+        match actor.user_id() {
+            Some(viewer) if !actor.is_superuser() => {
+                let mut seen = conn.known_among(viewer, users).await?;
+                if users.contains(&viewer) && !seen.iter().any(|(user, _)| *user == viewer) {
+                    seen.extend(conn.chosen_statuses(&[viewer]).await?);
+                }
+                Ok(seen)
+            }
+            _ => Ok(conn.chosen_statuses(users).await?),
+        }
+    }
+
     /// The people that the actor shares a channel with, except by channels of more than 1,000 members; at most
     /// 10,000, by rising id.
     ///

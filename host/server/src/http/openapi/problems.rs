@@ -138,6 +138,7 @@ pub(in crate::http) const OF_COMPONENTS: &[&str] = &[
     "resources_exceeded",
     "start_failed",
     "too_large",
+    "config_required",
 ];
 
 /// The table as Markdown.

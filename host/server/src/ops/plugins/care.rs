@@ -52,6 +52,10 @@ impl Deployment {
             updated_at: Timestamp::now().0,
             ..before.clone()
         };
-        self.persist(Change { before: Some(before), row, version: None, why: None }, &Admin::operator()).await
+        self.persist(
+            Change { before: Some(before), row, version: None, secrets: None, why: None },
+            &Admin::operator(),
+        )
+        .await
     }
 }

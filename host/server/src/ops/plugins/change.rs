@@ -12,6 +12,7 @@ use super::{
     PluginChanges, Result,
     grants::{grants_of, set_grants},
 };
+use crate::ops::plugin_config::SealedSecrets;
 
 /// A plugin's row as it was and as it is to be, and a version that is new.
 pub(super) struct Change {
@@ -23,6 +24,8 @@ pub(super) struct Change {
     pub version: Option<(Inspection, Bytes)>,
     /// Why the host did it by itself.
     pub why: Option<String>,
+    /// Secrets that are written with it, sealed.
+    pub secrets: Option<SealedSecrets>,
 }
 
 impl Change {
@@ -48,6 +51,7 @@ impl Change {
                 ("hook_order", json!(row.hook_order)),
                 ("hooks_fail_closed", json!(row.hooks_fail_closed)),
                 ("quarantine", json!(row.quarantine)),
+                ("config", list(&row.config)),
             ]
         };
         let before = self.before.as_ref().map(facts);
@@ -59,6 +63,10 @@ impl Change {
         }
         if let Some(why) = &self.why {
             detail.insert("why".into(), why.clone().into());
+        }
+        if let Some(secrets) = &self.secrets {
+            // Which, and never what.
+            detail.insert("secrets".into(), json!(secrets.keys()));
         }
         let action = if uploaded.is_some() { "plugin.installed" } else { "plugin.updated" };
         (!detail.is_empty()).then_some((action, Value::Object(detail)))
@@ -74,6 +82,7 @@ pub(super) fn new_row(name: &str, active_digest: Option<String>, grants: &Grants
         enabled: true,
         capabilities: String::new(),
         routes: String::new(),
+        config: "{}".to_owned(),
         bundled_digest: None,
         previous_digest: None,
         hook_order: 0,

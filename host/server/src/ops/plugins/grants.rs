@@ -33,12 +33,11 @@ pub(super) fn routes_beyond_prefix(manifest: &Manifest) -> Vec<String> {
 
 /// What a manifest asks for and has not been granted.
 pub(super) fn missing(manifest: &Manifest, grants: &Grants) -> Vec<String> {
-    let wanted = manifest.wanted();
-    let capabilities = wanted.difference(&grants.capabilities).cloned().collect::<Vec<_>>().into_iter();
+    let capabilities = manifest.wanted().difference(&grants.capabilities).cloned().collect::<Vec<_>>();
     let routes = routes_beyond_prefix(manifest)
         .into_iter()
         .filter(|route| !grants.routes.iter().any(|granted| shape(granted) == shape(route)));
-    capabilities.chain(routes).collect()
+    capabilities.into_iter().chain(routes).collect()
 }
 
 /// A path template without the names of its parameters.

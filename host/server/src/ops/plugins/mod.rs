@@ -12,6 +12,7 @@ mod jobs;
 mod letters;
 mod observe;
 mod serve;
+mod settings;
 mod start;
 
 use std::{
@@ -22,13 +23,14 @@ use std::{
 use bytes::Bytes;
 use patchbay_core::{Actor, Event, MessageId, Timestamp};
 use patchbay_runtime::{
-    Counted, Decorations, Egress, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime,
+    ConfigKey, Counted, Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime,
 };
 use patchbay_store::{CursorRow, PluginRow, PluginVersionRow};
+use serde_json::{Map, Value};
 
 use super::{
     Admin, Error, Ops, Result, Thing, access::demand_superuser, audit::record, error::Faults, journal::emit,
-    sessions::detached,
+    plugin_config::write_secrets, sessions::detached,
 };
 use crate::config;
 use change::{Change, apply, new_row};
@@ -36,6 +38,7 @@ pub use commands::CommandError;
 use follow::Followers;
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
 pub use observe::Observed;
+use settings::{Settings, config_required};
 
 /// Versions of a plugin that are kept, beside the one that serves, the one before it and the one that came with the host.
 const KEPT_VERSIONS: i64 = 10;
@@ -88,6 +91,10 @@ pub struct Installed {
     pub grants: Grants,
     /// The path templates beyond its own prefix that it wants.
     pub routes_wanted: Vec<String>,
+    /// What is set for it, without secrets.
+    pub config: Map<String, Value>,
+    /// What can be set, and whether it is.
+    pub config_keys: Vec<(ConfigKey, bool)>,
     /// All versions, newest first.
     pub versions: Vec<PluginVersionRow>,
     /// Whether it serves.
@@ -113,6 +120,8 @@ pub struct PluginChanges {
     pub routes: Option<Vec<String>>,
     /// Its hooks.
     pub hooks: Option<HookChanges>,
+    /// What to set of its config; `null` unsets, other keys stay.
+    pub config: Option<Map<String, Value>>,
 }
 
 /// What to change of a plugin's hooks; absent parts stay.
@@ -122,6 +131,12 @@ pub struct HookChanges {
     pub order: Option<i64>,
     /// Whether a failure keeps messages out.
     pub fail_closed: Option<bool>,
+}
+
+impl PluginChanges {
+    fn is_config_only(&self) -> bool {
+        self.enabled.is_none() && self.grants.is_none() && self.routes.is_none() && self.hooks.is_none()
+    }
 }
 
 impl Deployment {
@@ -186,17 +201,22 @@ impl Deployment {
         let mut row = before.clone().unwrap_or_else(|| new_row(name, None, &Grants::default()));
         row.updated_at = Timestamp::now().0;
         let grants = grants_of(&row)?;
-        let waits = row.active_digest.is_none() && !missing(&inspection.manifest, &grants).is_empty();
-        if waits {
+        let unmet = self.settings(&row).await?.unmet(&inspection.manifest);
+        let is_incomplete = unmet.is_some() || !missing(&inspection.manifest, &grants).is_empty();
+        if row.active_digest.is_none() && is_incomplete {
             let version = Some((inspection, bytes));
-            self.persist(Change { before, row: row.clone(), version, why: None }, by).await?;
+            let change = Change { before, row: row.clone(), version, secrets: None, why: None };
+            self.persist(change, by).await?;
             return Ok((self.describe(row).await?, is_new));
+        }
+        if let Some(why) = unmet {
+            return Err(config_required(why));
         }
         let plugin = self.ready(&row, (&inspection.digest, bytes.clone()), &grants).await?;
         replace_version(&mut row, &inspection.digest);
         let enabled = row.enabled;
         let version = Some((inspection, bytes));
-        let change = Change { before, row: row.clone(), version, why: None };
+        let change = Change { before, row: row.clone(), version, secrets: None, why: None };
         self.switch(turn, enabled.then_some(plugin), change, by).await?;
         Ok((self.describe(row).await?, is_new))
     }
@@ -219,6 +239,10 @@ impl Deployment {
             if let Some((key, _)) = both.into_iter().find(|(_, clash)| *clash) {
                 return Err(managed(name, key));
             }
+            let mut configured = changes.config.iter().flat_map(Map::keys);
+            if let Some(key) = configured.find(|key| declared.config.contains_key(*key)) {
+                return Err(managed(name, &format!("config.{key}")));
+            }
         }
         check_changes(&changes, &self.0.native_paths)?;
         let before = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
@@ -226,18 +250,35 @@ impl Deployment {
         apply(&mut row, &changes)?;
         let grants = grants_of(&row)?;
         let (manifest, digest) = current(&row, &self.versions(name).await?)?;
-        let suffices = missing(&manifest, &grants).is_empty();
+        let mut settings = self.settings(&row).await?;
+        let secrets = settings.change(&manifest, changes.config.clone().unwrap_or_default())?;
+        row.config = settings.to_json();
+        let unmet = settings.unmet(&manifest);
+        let secrets = self.0.ops.seal_secrets(name, secrets).await?;
+        let suffices = missing(&manifest, &grants).is_empty() && unmet.is_none();
         if row.active_digest.is_none() && suffices {
             row.active_digest = Some(digest.clone());
         }
-        let serves = row.enabled && row.active_digest.is_some();
+        let is_active = self.0.runtime.active().iter().any(|active| active.name() == name);
+        if let Some(why) =
+            unmet.as_ref().filter(|_| row.enabled && (is_active || changes.enabled == Some(true)))
+        {
+            return Err(config_required(why.clone()));
+        }
+        let change =
+            Change { before: Some(before.clone()), row: row.clone(), version: None, secrets, why: None };
+        if is_active && changes.is_config_only() {
+            // Plugins read it anew at each call.
+            self.persist(change, by).await?;
+            return self.describe(row).await;
+        }
+        let serves = row.enabled && row.active_digest.is_some() && unmet.is_none();
         let plugin = if serves {
             let bytes = self.component(name, &digest).await?;
             Some(self.ready(&before, (&digest, bytes), &grants).await?)
         } else {
             None
         };
-        let change = Change { before: Some(before), row: row.clone(), version: None, why: None };
         self.switch(turn, plugin, change, by).await?;
         self.describe(row).await
     }
@@ -269,7 +310,7 @@ impl Deployment {
         } else {
             None
         };
-        let change = Change { before: Some(before), row: row.clone(), version: None, why };
+        let change = Change { before: Some(before), row: row.clone(), version: None, secrets: None, why };
         self.switch(turn, plugin, change, by).await?;
         self.describe(row).await
     }
@@ -431,6 +472,10 @@ impl Deployment {
         Ok(self.0.ops.store().read().await?.plugin_versions(name).await?)
     }
 
+    async fn settings(&self, row: &PluginRow) -> Result<Settings> {
+        Settings::read(&mut self.0.ops.store().read().await?, row).await
+    }
+
     async fn component(&self, name: &str, digest: &str) -> Result<Bytes> {
         let bytes = self.0.ops.store().read().await?.plugin_component(name, digest).await?;
         bytes.map(Bytes::from).ok_or_else(|| Error::Internal(format!("version {digest} of {name} is gone")))
@@ -448,6 +493,10 @@ impl Deployment {
                         record(tx, &by, action, format!("plugin:{}", change.row.name), detail, now).await?;
                     }
                     tx.put_plugin(&change.row).await?;
+                    tx.set_plugin_config(&change.row.name, &change.row.config).await?;
+                    if let Some(secrets) = &change.secrets {
+                        write_secrets(tx, &change.row.name, secrets).await?;
+                    }
                     if let Some((inspection, bytes)) = change.version {
                         let number = inspection.manifest.version.to_string();
                         let (name, digest, toml) =
@@ -474,14 +523,19 @@ impl Deployment {
         let grants = grants_of(&row)?;
         let failure = self.failures().get(&row.name).cloned();
         let missing = missing(&manifest, &grants);
+        let settings = self.settings(&row).await?;
+        let unmet = settings.unmet(&manifest);
         let state = match failure {
             _ if !row.enabled => State::Disabled,
             Some(reason) => State::Failed(reason),
             None if row.quarantine.is_some() => {
                 State::Quarantined(row.quarantine.clone().unwrap_or_default())
             }
-            None if row.active_digest.is_none() => {
+            None if row.active_digest.is_none() && !missing.is_empty() => {
                 State::PendingGrants(format!("not granted: {}", missing.join(", ")))
+            }
+            None if unmet.is_some() => {
+                State::Failed(format!("config_required: {}", unmet.unwrap_or_default()))
             }
             None => State::Active,
         };
@@ -491,12 +545,16 @@ impl Deployment {
         let (cursor, head) = (conn.cursor(&row.name).await?, conn.journal_head().await?.0);
         let counts = conn.dead_letter_counts().await?;
         let dead_letters = counts.into_iter().find(|(plugin, _)| *plugin == row.name).map_or(0, |(_, n)| n);
+        let config_keys: Vec<_> =
+            manifest.config.iter().map(|key| (key.clone(), settings.has(key))).collect();
         Ok(Installed {
             row,
             manifest,
             digest,
             grants,
             routes_wanted,
+            config: settings.values,
+            config_keys,
             versions,
             state,
             counted,
@@ -555,10 +613,9 @@ fn managed(name: &str, key: &str) -> Error {
 fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
     let mut faults = Faults::default();
     for (at, grant) in changes.grants.iter().flatten().enumerate() {
-        let is_host = grant.strip_prefix("egress:").is_some_and(|host| Egress::parse(host).is_ok());
-        if !is_host && !patchbay_runtime::capabilities::names().any(|name| name == grant) {
+        if !patchbay_runtime::capabilities::is_grantable(grant) {
             let known = patchbay_runtime::capabilities::names().collect::<Vec<_>>().join(", ");
-            faults.push(&format!("grants[{at}]"), "unknown", format!("is not one of {known}"));
+            faults.push(&format!("grants[{at}]"), "unknown", format!("is not one of {known}, egress:HOST"));
         }
     }
     for (at, route) in changes.routes.iter().flatten().enumerate() {

@@ -12,7 +12,8 @@ use super::{
     change::Change,
     check_changes, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
-    new_row, refused, replace_version,
+    new_row, refused, replace_version, settings,
+    settings::config_required,
 };
 use crate::config;
 
@@ -81,7 +82,7 @@ impl Deployment {
         };
         let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
         self.persist(
-            Change { before, row, version: Some((inspection, bytes)), why: None },
+            Change { before, row, version: Some((inspection, bytes)), secrets: None, why: None },
             &Admin::operator(),
         )
         .await
@@ -104,19 +105,46 @@ impl Deployment {
             enabled: declared.enabled,
             grants: declared.grants.clone(),
             routes: declared.routes.clone(),
+            config: None,
             hooks: None,
         };
         check_changes(&changes, &self.0.native_paths)?;
         apply(&mut row, &changes)?;
-        self.persist(Change { before, row, version, why: None }, &Admin::operator()).await
+        let manifest = match &version {
+            Some((inspection, _)) => inspection.manifest.clone(),
+            None => current(&row, &self.versions(name).await?)?.0,
+        };
+        let mut settings = self.settings(&row).await?;
+        let secrets = settings
+            .change(&manifest, settings::declared(&manifest, &declared.config))
+            .map_err(|error| told(name, error))?;
+        row.config = settings.to_json();
+        let secrets = self.0.ops.seal_secrets(name, secrets).await?;
+        self.persist(Change { before, row, version, secrets, why: None }, &Admin::operator()).await
     }
 
     async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
+        let (manifest, _) = current(row, &self.versions(&row.name).await?)?;
+        if let Some(why) = self.settings(row).await?.unmet(&manifest) {
+            return Err(config_required(format!("config_required: {why}")));
+        }
         let bytes = self.component(&row.name, digest).await?;
         let plugin = self.ready(row, (digest, bytes), &grants_of(row)?).await?;
         plugin.set_quarantined(row.quarantine.is_some());
         self.0.runtime.activate(plugin).map_err(refused)?;
         self.attend(&row.name).await
+    }
+}
+
+/// Which settings are wrong: nobody sees the fields of an error of a start.
+fn told(plugin: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(faults) => {
+            let faults =
+                faults.iter().map(|fault| format!("plugins.{plugin}.{} {}", fault.field, fault.message));
+            Error::Internal(faults.collect::<Vec<_>>().join("; "))
+        }
+        other => other,
     }
 }
 
