@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use patchbay_tests::{TestApp, component, guest, json};
+use patchbay_tests::{TestApp, component, guest, json, without_manifest};
 
 /// The same component with another digest: a custom section that means nothing.
 fn version(component: &[u8], mark: u8) -> Vec<u8> {
@@ -113,18 +113,6 @@ fn renamed_with_kv() -> Vec<u8> {
         .unwrap();
     assert!(packed.success());
     std::fs::read(path("out.wasm")).unwrap()
-}
-
-/// Cuts the manifest's section off, which packing put last.
-fn without_manifest(component: &[u8]) -> Vec<u8> {
-    let name = b"patchbay:manifest";
-    let at = component.windows(name.len()).rposition(|window| window == name).unwrap();
-    // Before the name: its length, the section's length (LEB128) and the section's id, 0.
-    let mut start = at - 2;
-    while component[start] != 0 {
-        start -= 1;
-    }
-    component[..start].to_vec()
 }
 
 #[tokio::test]

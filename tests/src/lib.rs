@@ -5,6 +5,7 @@
 
 mod backup;
 mod client;
+mod component;
 mod contract;
 mod fuzzer;
 pub mod postgres;
@@ -15,6 +16,7 @@ mod socket;
 
 pub use backup::Backup;
 pub use client::{Answer, User, anonymous};
+pub use component::{custom_section, leb, manifest, packed, renamed, without_manifest};
 pub use fuzzer::fuzzer;
 pub use raw::{Raw, RawAnswer};
 pub use s3::{S3, files_below};

@@ -1,5 +1,7 @@
 //! Plugins, as operators see them.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,8 @@ pub struct Plugin {
     pub routes_wanted: Vec<String>,
     /// Those it has.
     pub routes_granted: Vec<String>,
+    /// The limits that its calls run under, by name.
+    pub limits: BTreeMap<&'static str, u64>,
     /// Every version that is kept, newest first.
     pub versions: Vec<PluginVersion>,
     /// When it was first installed.
@@ -54,6 +58,8 @@ pub struct PluginVersion {
     pub installed_at: Time,
     /// By whom; none for the host itself.
     pub installed_by_id: Option<i64>,
+    /// The id of the trusted minisign key that signed it; none if it came without a signature that could be checked.
+    pub signed_by: Option<String>,
 }
 
 /// `PATCH /api/admin/plugins/{name}`. Absent fields stay as they are.
@@ -66,4 +72,6 @@ pub struct UpdatePlugin {
     pub grants: Option<Vec<String>>,
     /// The path templates beyond its own prefix that it may serve, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// Limits by name, within their bounds; null takes the default again. Those that are left out stay as they are.
+    pub limits: Option<BTreeMap<String, Option<u64>>>,
 }

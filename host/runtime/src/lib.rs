@@ -3,7 +3,7 @@
 //! Owns: loading, running and replacing plugins. Must not: see the HTTP server or the database; everything a
 //! plugin reaches goes through the narrow traits in [`capabilities`], which the embedder implements.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use patchbay_core::{Actor, MessageId};
@@ -13,6 +13,7 @@ mod bindings;
 mod cache;
 mod call;
 pub mod capabilities;
+mod cpu;
 mod decorate;
 mod engine;
 mod error;
@@ -21,11 +22,13 @@ mod inspect;
 pub mod limits;
 mod load;
 mod manifest;
+mod memory;
 mod pack;
 mod permits;
 mod registry;
 mod response;
 mod state;
+mod weight;
 
 pub use decorate::Decorations;
 pub use engine::wasmtime_config;
@@ -77,6 +80,8 @@ impl<T> Host for T where
 pub struct RuntimeConfig {
     /// Where compiled plugins are kept. Made if missing; must be writable by the host alone.
     pub cache_dir: PathBuf,
+    /// How long a component may wait for the compiler and be compiled.
+    pub compile_time: Duration,
     /// Most calls of all plugins at once; a call waits for its turn as long as [`Limits::queue_wait`].
     pub max_concurrent_calls: u32,
 }
@@ -84,7 +89,11 @@ pub struct RuntimeConfig {
 impl RuntimeConfig {
     /// The defaults, with that cache.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self { cache_dir: cache_dir.into(), max_concurrent_calls: limits::CONCURRENT_CALLS }
+        Self {
+            cache_dir: cache_dir.into(),
+            compile_time: limits::COMPILE_TIME,
+            max_concurrent_calls: limits::CONCURRENT_CALLS,
+        }
     }
 }
 
@@ -130,7 +139,7 @@ impl Runtime {
             .map_err(|error| RuntimeError::Engine(format!("{error:#}")))?;
         Ok(Self {
             context: Arc::new(Context { engine, host }),
-            cache: cache::Cache::open(config.cache_dir)?,
+            cache: cache::Cache::open(config.cache_dir, config.compile_time)?,
             registry: Registry::default(),
             permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
         })
@@ -175,7 +184,7 @@ impl Runtime {
     async fn try_once(&self, plugin: &Plugin) -> Result<(), LoadError> {
         let budget = plugin.limits.http;
         let start = Call::start(&self.context, plugin, budget.cpu, 1, None);
-        let mut call = tokio::time::timeout(budget.wall, start)
+        let mut call = tokio::time::timeout(budget.wall, cpu::metered(start))
             .await
             .map_err(|_| LoadError::StartFailed("it takes too long".to_owned()))?
             .map_err(|error| load::start_failed(&error))?;

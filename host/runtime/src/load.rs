@@ -13,11 +13,13 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::{
     LoadError,
     bindings::{DecoratorPluginIndices, HttpPluginIndices},
-    cache, capabilities,
+    cache,
+    call::limit_reached,
+    capabilities,
     fragment::Fragment,
     inspect,
     inspect::Inspection,
-    limits::{self, Exceeded, Limits},
+    limits::{self, Limits},
     manifest::{Manifest, shape},
     permits::Permits,
     state::{CallState, link_free},
@@ -182,8 +184,8 @@ pub(crate) fn exports(
 
 /// What a failed trial instance means for whoever loads the plugin.
 pub(crate) fn start_failed(error: &wasmtime::Error) -> LoadError {
-    match error.downcast_ref::<Exceeded>() {
-        Some(exceeded) => LoadError::ResourcesExceeded(exceeded.to_string()),
+    match limit_reached(error) {
+        Some(limit) => LoadError::ResourcesExceeded(limit),
         None => LoadError::StartFailed(format!("{error:#}")),
     }
 }

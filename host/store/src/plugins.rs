@@ -19,6 +19,8 @@ pub struct PluginRow {
     pub capabilities: String,
     /// The granted path templates beyond its own prefix, a JSON array of strings.
     pub routes: String,
+    /// The limits that were set, a JSON object of numbers.
+    pub limits: String,
     /// The version that came with the host when it was last looked at.
     pub bundled_digest: Option<String>,
     /// When it was first installed, in ms.
@@ -42,6 +44,8 @@ pub struct PluginVersionRow {
     pub installed_by: Option<i64>,
     /// When, in ms.
     pub installed_at: i64,
+    /// The id of the key that signed it; none without a signature that was checked.
+    pub signed_by: Option<String>,
 }
 
 impl Conn {
@@ -62,12 +66,12 @@ impl Conn {
         on!(self, |c| {
             sqlx::query(
                 "INSERT INTO plugins (name, active_digest, enabled, capabilities, routes, bundled_digest,
-                                      created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                                      created_at, updated_at, limits)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
                  ON CONFLICT (name) DO UPDATE SET active_digest = excluded.active_digest,
                      enabled = excluded.enabled, capabilities = excluded.capabilities,
                      routes = excluded.routes, bundled_digest = excluded.bundled_digest,
-                     updated_at = excluded.updated_at",
+                     updated_at = excluded.updated_at, limits = excluded.limits",
             )
             .bind(&row.name)
             .bind(&row.active_digest)
@@ -77,6 +81,7 @@ impl Conn {
             .bind(&row.bundled_digest)
             .bind(row.created_at)
             .bind(row.updated_at)
+            .bind(&row.limits)
             .execute(c)
             .await?
             .rows_affected()
@@ -94,14 +99,16 @@ impl Conn {
         manifest: &str,
         component: &[u8],
         installed_by: Option<UserId>,
+        signed_by: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         on!(self, |c| {
             sqlx::query(
                 "INSERT INTO plugin_versions (plugin, digest, version, manifest, component, installed_by,
-                                              installed_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plugin, digest)
-                 DO UPDATE SET installed_by = excluded.installed_by, installed_at = excluded.installed_at",
+                                              installed_at, signed_by)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (plugin, digest)
+                 DO UPDATE SET installed_by = excluded.installed_by, installed_at = excluded.installed_at,
+                     signed_by = COALESCE(excluded.signed_by, plugin_versions.signed_by)",
             )
             .bind(plugin)
             .bind(digest)
@@ -110,6 +117,7 @@ impl Conn {
             .bind(component)
             .bind(installed_by.map(|id| id.0))
             .bind(now.0)
+            .bind(signed_by)
             .execute(c)
             .await?
             .rows_affected()
@@ -121,7 +129,7 @@ impl Conn {
     pub async fn plugin_versions(&mut self, plugin: &str) -> Result<Vec<PluginVersionRow>, StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_as(
-                "SELECT plugin, digest, version, manifest, installed_by, installed_at FROM plugin_versions
+                "SELECT plugin, digest, version, manifest, installed_by, installed_at, signed_by FROM plugin_versions
                  WHERE plugin = $1 ORDER BY installed_at DESC",
             )
             .bind(plugin)

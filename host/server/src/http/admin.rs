@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use http::StatusCode;
 use patchbay_core::Timestamp;
 use patchbay_protocol::{List, Plugin, PluginVersion, UpdatePlugin};
+use patchbay_runtime::{Limit, limits::TABLE};
 
 use super::{
     Failure,
@@ -13,8 +14,11 @@ use super::{
 use crate::{
     app::App,
     ops::Admin,
-    ops::plugins::{Installed, PluginChanges, State as PluginState},
+    ops::plugins::{Installed, PluginChanges, State as PluginState, limits, signature},
 };
+
+/// Carries the component's `.minisig` file in base64.
+pub(crate) const SIGNATURE: &str = "x-patchbay-signature";
 
 type Answer<T> = Result<T, Failure>;
 
@@ -38,6 +42,7 @@ fn shown(plugin: Installed) -> Plugin {
         capabilities_granted: plugin.grants.capabilities.into_iter().collect(),
         routes_wanted: plugin.routes_wanted,
         routes_granted: plugin.grants.routes,
+        limits: limits::shown(&plugin.row.limits),
         versions: plugin
             .versions
             .into_iter()
@@ -46,6 +51,7 @@ fn shown(plugin: Installed) -> Plugin {
                 digest: version.digest,
                 installed_at: Timestamp(version.installed_at).into(),
                 installed_by_id: version.installed_by,
+                signed_by: version.signed_by,
             })
             .collect(),
         created_at: Timestamp(plugin.row.created_at).into(),
@@ -92,8 +98,10 @@ pub(super) async fn put_plugin(
     if !by.actor.is_superuser() {
         return Err(crate::ops::Error::Forbidden("only superusers may do this".into()).into());
     }
+    let signature = request.headers().get(SIGNATURE).map(|value| signature::of_header(value.as_bytes()));
+    let signature = signature.transpose()?;
     let bytes = body(request, &app).await?;
-    let (installed, is_new) = app.plugins.put(&by, &name, bytes).await?;
+    let (installed, is_new) = app.plugins.put(&by, &name, bytes, signature.as_deref()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(shown(installed))))
 }
@@ -104,8 +112,23 @@ pub(super) async fn update_plugin(
     Id(name): Id<String>,
     Json(body): Json<UpdatePlugin>,
 ) -> Answer<axum::Json<Plugin>> {
-    let changes = PluginChanges { enabled: body.enabled, grants: body.grants, routes: body.routes };
+    let changes = PluginChanges {
+        enabled: body.enabled,
+        grants: body.grants,
+        routes: body.routes,
+        limits: body.limits,
+    };
     Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
+}
+
+fn table_of_limits() -> String {
+    let row = |limit: &Limit| {
+        let Limit { name, default, min, max, meaning, .. } = limit;
+        format!("\n| `{name}` | {default} | {min} | {max} | {meaning} |")
+    };
+    let head = "The limits (`_ms`: milliseconds, `_bytes`: bytes, else a count):\n\n\
+                | limit | default | least | most | what it bounds |\n| --- | --- | --- | --- | --- |";
+    TABLE.iter().map(row).fold(head.to_owned(), |text, row| text + &row)
 }
 
 /// These endpoints in the document.
@@ -123,6 +146,12 @@ pub(super) fn describe(doc: &mut Document) {
              new plugin that wants what it wasn't granted is kept and waits.",
         )
         .takes("application/wasm", &serde_json::json!({ "type": "string", "format": "binary" }))
+        .header(
+            "X-Patchbay-Signature",
+            &serde_json::json!({ "type": "string" }),
+            "The component's `.minisig` file in base64. Needed where `plugins.require_signature` is set; one that is \
+             there is checked in any case.",
+        )
         .answers(201, "The new plugin.")
         .answers(200, "The plugin in its new version.")
         .refuses(400, &["incomplete_body"])
@@ -132,7 +161,7 @@ pub(super) fn describe(doc: &mut Document) {
         .refuses(415, &["unsupported_media_type"])
         .refuses(422, OF_COMPONENTS);
     doc.patch("/api/admin/plugins/{name}", update_plugin)
-        .says("Grant, revoke, enable or disable", "")
+        .says("Grant, revoke, limit, enable or disable", table_of_limits())
         .refuses(403, &["forbidden"])
         .refuses(404, &["plugin_not_found"])
         .refuses(409, &["managed_by_settings"])

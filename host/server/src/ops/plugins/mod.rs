@@ -5,6 +5,8 @@
 
 mod change;
 mod grants;
+pub mod limits;
+pub mod signature;
 mod start;
 
 use std::{
@@ -22,8 +24,9 @@ use super::{
     sessions::detached,
 };
 use crate::config;
-use change::{Change, apply, new_row};
+use change::{Change, NewVersion, apply, new_row};
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
+use signature::Signers;
 
 /// The plugins of this deployment. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +36,7 @@ struct Inner {
     ops: Ops,
     runtime: Runtime,
     declared: BTreeMap<String, config::Declared>,
+    signers: Signers,
     native_paths: Vec<&'static str>,
     /// Changes are made one after the other.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -81,6 +85,8 @@ pub struct PluginChanges {
     pub grants: Option<Vec<String>>,
     /// Its routes beyond its own prefix, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// Its limits.
+    pub limits: Option<limits::LimitChanges>,
 }
 
 impl Deployment {
@@ -95,6 +101,7 @@ impl Deployment {
             ops,
             runtime,
             declared: config.declared.clone(),
+            signers: Signers::new(config),
             native_paths,
             changing: Arc::default(),
             failures: Mutex::default(),
@@ -129,11 +136,19 @@ impl Deployment {
     /// that served before serves on. The flag says whether the plugin is new.
     ///
     /// # Errors
-    /// [`Error::Forbidden`]; [`Error::Refused`] with what is wrong with the component; [`Error::Conflict`]
-    /// with `managed_by_settings`.
-    pub async fn put(&self, by: &Admin, name: &str, bytes: Bytes) -> Result<(Installed, bool)> {
+    /// [`Error::Forbidden`]; [`Error::Refused`] with what is wrong with the component or its signature, the text
+    /// of a `.minisig` file; [`Error::Conflict`] with `managed_by_settings`.
+    pub async fn put(
+        &self,
+        by: &Admin,
+        name: &str,
+        bytes: Bytes,
+        signature: Option<&str>,
+    ) -> Result<(Installed, bool)> {
         by.demand()?;
         let inspection = self.admit(name, &bytes)?;
+        let signed_by = self.0.signers.check(&bytes, signature).await?;
+        let digest = inspection.digest.clone();
         let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
             return Err(managed(name, "source"));
@@ -144,14 +159,14 @@ impl Deployment {
         row.updated_at = Timestamp::now().0;
         let grants = grants_of(&row)?;
         let waits = row.active_digest.is_none() && !missing(&inspection.manifest, &grants).is_empty();
+        let version = Some(NewVersion { inspection, bytes: bytes.clone(), signed_by });
         if waits {
-            self.persist(Change { before, row: row.clone(), version: Some((inspection, bytes)) }, by).await?;
+            self.persist(Change { before, row: row.clone(), version }, by).await?;
             return Ok((self.describe(row).await?, is_new));
         }
-        let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
-        row.active_digest = Some(inspection.digest.clone());
+        let plugin = self.0.runtime.prepare(bytes, &grants).await.map_err(refused)?;
+        row.active_digest = Some(digest);
         let enabled = row.enabled;
-        let version = Some((inspection, bytes));
         self.switch(turn, enabled.then_some(plugin), Change { before, row: row.clone(), version }, by)
             .await?;
         Ok((self.describe(row).await?, is_new))
@@ -172,6 +187,10 @@ impl Deployment {
                 ("grants", declared.grants.is_some() && changes.grants.is_some()),
                 ("routes", declared.routes.is_some() && changes.routes.is_some()),
             ];
+            let set = changes.limits.iter().flatten().find(|(name, _)| declared.limits.contains_key(*name));
+            if let Some((limit, _)) = set {
+                return Err(managed(name, &format!("limits.{limit}")));
+            }
             if let Some((key, _)) = both.into_iter().find(|(_, clash)| *clash) {
                 return Err(managed(name, key));
             }
@@ -300,12 +319,22 @@ impl Deployment {
                         record(tx, &by, action, format!("plugin:{}", change.row.name), detail, now).await?;
                     }
                     tx.put_plugin(&change.row).await?;
-                    if let Some((inspection, bytes)) = change.version {
+                    if let Some(NewVersion { inspection, bytes, signed_by }) = change.version {
                         let number = inspection.manifest.version.to_string();
                         let (name, digest, toml) =
                             (&change.row.name, &inspection.digest, &inspection.manifest_toml);
                         let by = by.actor.user_id();
-                        tx.insert_plugin_version(name, digest, &number, toml, &bytes, by, now).await?;
+                        tx.insert_plugin_version(
+                            name,
+                            digest,
+                            &number,
+                            toml,
+                            &bytes,
+                            by,
+                            signed_by.as_deref(),
+                            now,
+                        )
+                        .await?;
                     }
                     Ok(())
                 })
@@ -380,6 +409,9 @@ fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
             let why = "must be a path below /api/ that is not the host's own";
             faults.push(&format!("routes[{at}]"), "not_grantable", why);
         }
+    }
+    if let Some(changes) = &changes.limits {
+        limits::check(changes, &mut faults);
     }
     faults.into_result()
 }
