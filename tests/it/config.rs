@@ -43,6 +43,15 @@ fn wrong_settings_are_refused_with_name_line_and_what_is_allowed() {
             "[plugins.reactions]\nsauce = 1\n",
             "patchbay.toml:2: plugins.reactions.sauce: unknown setting; a plugin has source",
         ),
+        (
+            "[plugins.reactions.limits]\nhttp_cpu = 1\n",
+            "patchbay.toml:2: plugins.reactions.limits.http_cpu: there is no such limit; there are memory_bytes, http_cpu_ms",
+        ),
+        (
+            "[plugins.reactions.limits]\nhttp_cpu_ms = 0\n",
+            "plugins.reactions.limits.http_cpu_ms: \"0\" is not allowed; expected a whole number from 1 to 60000",
+        ),
+        ("[plugins]\ntrusted_keys = [\"x\"]\n", "plugins.trusted_keys: \"x\" is no minisign public key"),
         ("[server\n", "patchbay.toml:1:"),
     ] {
         let (fine, text) = check(dir.path(), file, &[]);

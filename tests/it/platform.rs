@@ -528,3 +528,8 @@ async fn operators_see_what_plugins_do() {
     }
     assert_eq!(bob.delete(ADMIN).await.problem(403), "forbidden");
 }
+
+/// By its name: a guest must have a test that loads it.
+pub fn recorder() {
+    events_come_in_order_from_where_the_bot_is();
+}

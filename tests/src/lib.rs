@@ -5,6 +5,7 @@
 
 mod backup;
 mod client;
+mod component;
 mod contract;
 mod fuzzer;
 mod pack;
@@ -17,6 +18,7 @@ mod socket;
 
 pub use backup::Backup;
 pub use client::{Answer, User, anonymous};
+pub use component::{custom_section, leb, manifest, packed, renamed, without_manifest};
 pub use fuzzer::fuzzer;
 pub use pack::{repacked, without_manifest};
 pub use raw::{Raw, RawAnswer};

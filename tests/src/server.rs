@@ -145,6 +145,13 @@ impl TestApp {
         self.child.id().unwrap()
     }
 
+    /// Bytes of memory that the server uses.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// From now on no file of the server's grows beyond this many bytes, as on a disk that is full; none: they may
     /// again.
     pub async fn limit_file_size(&self, bytes: Option<u64>) {

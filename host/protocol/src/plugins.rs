@@ -1,5 +1,7 @@
 //! Plugins, as operators see them.
 
+use std::collections::BTreeMap;
+
 use patchbay_core::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,8 @@ pub struct Plugin {
     pub config: Map<String, Value>,
     /// What its manifest lets an operator set.
     pub config_keys: Vec<PluginConfigKey>,
+    /// The limits that its calls run under, by name.
+    pub limits: BTreeMap<&'static str, u64>,
     /// Every version that is kept, newest first.
     pub versions: Vec<PluginVersion>,
     /// When it was first installed.
@@ -252,6 +256,8 @@ pub struct PluginVersion {
     pub installed_at: Time,
     /// By whom; none for the host itself.
     pub installed_by_id: Option<i64>,
+    /// The id of the trusted minisign key that signed it; none if it came without a signature that could be checked.
+    pub signed_by: Option<String>,
 }
 
 /// `PATCH /api/admin/plugins/{name}`. Absent fields stay as they are.
@@ -264,6 +270,8 @@ pub struct UpdatePlugin {
     pub grants: Option<Vec<String>>,
     /// The path templates beyond its own prefix that it may serve, in place of those it has.
     pub routes: Option<Vec<String>>,
+    /// Limits by name, within their bounds; null takes the default again. Those that are left out stay as they are.
+    pub limits: Option<BTreeMap<String, Option<u64>>>,
     /// What to set, by key of the manifest; `null` unsets. Other keys stay. Secrets are kept sealed.
     pub config: Option<Map<String, Value>>,
     /// Its hooks.

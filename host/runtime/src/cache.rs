@@ -2,34 +2,39 @@
 //!
 //! Owns: a directory that only this host writes, and the one compiler that runs at a time. Must not: be given
 //! a path that others can write to; what lies there is run as machine code.
+//!
+//! A compiler can't be stopped. One that takes too long is no longer waited for, but until it ends no other begins.
 
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime::component::Component;
 
-use crate::{LoadError, RuntimeError};
+use crate::{LoadError, RuntimeError, limits, weight};
 
 /// The directory.
 pub(crate) struct Cache {
     directory: PathBuf,
     /// Two cores compile one component at a time; a queue would make the first wait for all of them.
-    compiler: Mutex<()>,
+    compiler: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Cache {
-    pub(crate) fn open(directory: PathBuf) -> Result<Self, RuntimeError> {
+    pub(crate) fn open(directory: PathBuf, patience: Duration) -> Result<Self, RuntimeError> {
         let path = directory.display().to_string();
         create_private(&directory).map_err(|source| RuntimeError::Cache { path, source })?;
-        Ok(Self { directory, compiler: Mutex::new(()) })
+        Ok(Self { directory, compiler: Arc::new(Semaphore::new(1)), patience })
     }
 
     /// The compiled component: from the cache if this engine made it before, else compiled on a thread of its
@@ -41,9 +46,19 @@ impl Cache {
         bytes: Bytes,
     ) -> Result<Component, LoadError> {
         let path = self.directory.join(file_name(engine, digest));
-        let _one_at_a_time = self.compiler.lock().await;
-        let engine = engine.clone();
-        on_background_thread(move || load_or_compile(&engine, &path, &bytes)).await
+        let (engine, compiler) = (engine.clone(), Arc::clone(&self.compiler));
+        let compiled = async move {
+            let closed = |_| LoadError::CompileFailed("the compiler is gone".to_owned());
+            let one_at_a_time = compiler.acquire_owned().await.map_err(closed)?;
+            on_background_thread(move || {
+                // Given back when the work is done, whoever still waits for it.
+                let _one_at_a_time = one_at_a_time;
+                load_or_compile(&engine, &path, &bytes)
+            })
+            .await
+        };
+        let timeout = LoadError::CompileTimeout { limit: self.patience };
+        tokio::time::timeout(self.patience, compiled).await.unwrap_or(Err(timeout))
     }
 }
 
@@ -69,7 +84,8 @@ async fn on_background_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
     let (tell, told) = oneshot::channel();
-    let thread = thread::Builder::new().name("plugin-compiler".to_owned()).spawn(move || {
+    let thread = thread::Builder::new().name("plugin-compiler".to_owned());
+    let thread = thread.stack_size(limits::COMPILER_STACK_BYTES).spawn(move || {
         // On Linux this is the thread's own priority; elsewhere there is none to set. Serving goes first.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::nice(10);
@@ -84,6 +100,7 @@ fn load_or_compile(engine: &wasmtime::Engine, path: &Path, bytes: &[u8]) -> Resu
     if let Some(component) = load(engine, path) {
         return Ok(component);
     }
+    weight::check(bytes)?;
     let compiled = engine.precompile_component(bytes).map_err(|error| explain(bytes, &error))?;
     // A cache that can't be written costs time at the next start, not this load.
     if let Err(error) = store(path, &compiled) {

@@ -15,13 +15,14 @@ use patchbay_core::Actor;
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::{
     Store, Trap, UpdateDeadline, WasmBacktrace,
-    component::{Instance, Resource},
+    component::{Instance, Resource, ResourceTableError},
 };
 
 use crate::{
     CallError, Host, HttpRequest, PluginBody, RoutedCall,
     bindings::wit::http_types,
     capabilities::log::LogLevel,
+    cpu::metered,
     engine::{Engine, Running},
     limits::{Budget, Exceeded},
     load::Plugin,
@@ -119,7 +120,7 @@ async fn answer(
     let (shared, plugin) = (Arc::clone(&context), Arc::clone(&routed.plugin));
     let (wall, stream_wall) = (plugin.limits.http.wall, plugin.limits.stream_wall);
     let (tell, mut on_stream) = oneshot::channel();
-    let mut guest: Guest = Box::pin(run_http(context, routed, request, caller, permit, tell));
+    let mut guest: Guest = Box::pin(metered(run_http(context, routed, request, caller, permit, tell)));
     tokio::select! {
         biased;
         outcome = &mut guest => match outcome? {
@@ -242,7 +243,7 @@ pub(crate) async fn within<T>(
     budget: Budget,
     work: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
-    tokio::time::timeout(budget.wall, work).await.unwrap_or(Err(CallError::TimedOut))
+    tokio::time::timeout(budget.wall, metered(work)).await.unwrap_or(Err(CallError::TimedOut))
 }
 
 impl From<Exceeded> for CallError {
@@ -272,13 +273,29 @@ impl From<wasmtime::Error> for CallError {
             Some(trap) => trap.to_string(),
             None => error.root_cause().to_string(),
         };
-        // Wasmtime has no type for this one.
-        if message.contains("fuel allocated for hostcalls") {
-            return Self::LimitExceeded("a host function was handed more data than it may be".to_owned());
+        if let Some(limit) = limit_reached(&error) {
+            return Self::LimitExceeded(limit);
         }
         let frames = error.downcast_ref::<WasmBacktrace>().map_or_else(Vec::new, frame_names);
         Self::Trapped { message, frames }
     }
+}
+
+/// The limit that a guest reached, if that is what ended it.
+pub(crate) fn limit_reached(error: &wasmtime::Error) -> Option<String> {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return Some(exceeded.to_string());
+    }
+    let handles = || "the call holds more handles than it may".to_owned();
+    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return Some(handles());
+    }
+    // Wasmtime has no types for these.
+    let message = error.root_cause().to_string();
+    if message.contains("fuel allocated for hostcalls") {
+        return Some("a host function was handed more data than it may be".to_owned());
+    }
+    message.contains("handle limit exceeded").then(handles)
 }
 
 /// The innermost functions of a guest, by name.

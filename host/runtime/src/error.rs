@@ -85,6 +85,16 @@ pub enum LoadError {
     /// The compiler gave up.
     #[error("the component could not be compiled: {0}")]
     CompileFailed(String),
+    /// The compiler did not come to an end in time.
+    #[error(
+        "the component was not compiled within {} s; it goes on being compiled, so try again later, or build it \
+         smaller",
+        .limit.as_secs_f32()
+    )]
+    CompileTimeout {
+        /// How long it may take, waiting for the compiler included.
+        limit: Duration,
+    },
     /// It needs more than any call gets.
     #[error("the component needs more than its limits: {0}")]
     ResourcesExceeded(String),
@@ -115,6 +125,7 @@ impl LoadError {
             Self::ExportMismatch(_) => "export_mismatch",
             Self::ImportMismatch(_) => "import_mismatch",
             Self::CompileFailed(_) => "compile_failed",
+            Self::CompileTimeout { .. } => "compile_timeout",
             Self::ResourcesExceeded(_) => "resources_exceeded",
             Self::StartFailed(_) => "start_failed",
             Self::Cache(_) => "cache_failed",

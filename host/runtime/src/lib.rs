@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ mod bindings;
 mod cache;
 mod call;
 pub mod capabilities;
+mod cpu;
 mod decorate;
 mod engine;
 mod error;
@@ -28,6 +30,7 @@ mod invoke;
 pub mod limits;
 mod load;
 mod manifest;
+mod memory;
 mod pack;
 mod permits;
 mod registry;
@@ -35,6 +38,7 @@ mod response;
 mod state;
 mod stats;
 mod wasi;
+mod weight;
 
 pub use call::Unwell;
 pub use decorate::Decorations;
@@ -103,6 +107,8 @@ impl<T> Host for T where
 pub struct RuntimeConfig {
     /// Where compiled plugins are kept. Made if missing; must be writable by the host alone.
     pub cache_dir: PathBuf,
+    /// How long a component may wait for the compiler and be compiled.
+    pub compile_time: Duration,
     /// Most calls of all plugins at once; a call waits for its turn as long as [`Limits::queue_wait`].
     pub max_concurrent_calls: u32,
 }
@@ -110,7 +116,11 @@ pub struct RuntimeConfig {
 impl RuntimeConfig {
     /// The defaults, with that cache.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self { cache_dir: cache_dir.into(), max_concurrent_calls: limits::CONCURRENT_CALLS }
+        Self {
+            cache_dir: cache_dir.into(),
+            compile_time: limits::COMPILE_TIME,
+            max_concurrent_calls: limits::CONCURRENT_CALLS,
+        }
     }
 }
 
@@ -167,7 +177,7 @@ impl Runtime {
         let (unwell, told) = mpsc::channel(UNWELL);
         let runtime = Self {
             context: Arc::new(Context { engine, host, unwell }),
-            cache: cache::Cache::open(config.cache_dir)?,
+            cache: cache::Cache::open(config.cache_dir, config.compile_time)?,
             registry: Registry::default(),
             permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
             hook_permits: Arc::new(Semaphore::new(limits::HOOK_CALLS as usize)),
@@ -221,7 +231,7 @@ impl Runtime {
     async fn try_once(&self, plugin: &Plugin) -> Result<(), LoadError> {
         let budget = plugin.limits.http;
         let start = Call::start(&self.context, plugin, budget.cpu, 1, None);
-        let mut call = tokio::time::timeout(budget.wall, start)
+        let mut call = tokio::time::timeout(budget.wall, cpu::metered(start))
             .await
             .map_err(|_| LoadError::StartFailed("it takes too long".to_owned()))?
             .map_err(|error| load::start_failed(&error))?;

@@ -1,8 +1,7 @@
 //! Every limit that a plugin runs under, in one table: name, default, bounds, meaning and reason. Parsing,
 //! printing and what the tests check come from it.
 //!
-//! Owns: the numbers, and the limiter that counts a call's memory. Must not: enforce anything else; each
-//! limit is enforced where the thing that it limits happens.
+//! Owns: the numbers. Must not: enforce anything; each limit is enforced where the thing that it limits happens.
 //!
 //! Which wait and which refuse: permits wait (a burst is normal) and then refuse with `busy`. Everything
 //! else traps the one call that reached it.
@@ -282,6 +281,17 @@ impl Default for Limits {
 
 /// Most bytes of a component: JavaScript guests have 13 MB, Python guests 18 MB.
 pub const COMPONENT_BYTES: usize = 48 << 20;
+/// Most bytes of one function: the largest of real ones, interpreters' loops, have some hundred thousand.
+pub const FUNCTION_BYTES: usize = 1 << 20;
+/// Most functions of a component: engines of other languages have some ten thousand.
+pub const FUNCTIONS: usize = 200_000;
+/// Most modules inside a component, and most components inside it, at any depth.
+pub const MODULES: usize = 64;
+/// How long a component may wait for the compiler and be compiled. JavaScript and Python guests take a minute or
+/// two on a slow machine.
+pub const COMPILE_TIME: Duration = Duration::from_secs(300);
+/// The stack of the thread that compiles.
+pub const COMPILER_STACK_BYTES: usize = 16 << 20;
 /// Most bytes of a plugin's part of the OpenAPI document: everybody who reads the document gets it.
 pub const OPENAPI_BYTES: usize = 128 << 10;
 /// Most bytes of a manifest.
@@ -331,61 +341,8 @@ pub(crate) enum Exceeded {
     ClientGone,
 }
 
-/// Adds up all linear memories and tables of one call; the stock limiter would limit each by itself.
-#[derive(Debug)]
-pub(crate) struct MemoryLimiter {
-    used: usize,
-    limit: usize,
-}
-
-impl MemoryLimiter {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { used: 0, limit }
-    }
-
-    /// Bytes in use.
-    pub(crate) fn used(&self) -> usize {
-        self.used
-    }
-
-    fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
-        match self.used.checked_add(bytes).filter(|total| *total <= self.limit) {
-            // A refused growth would reach most guests as an abort without a reason; a trap has a name.
-            None => Err(Exceeded::Memory.into()),
-            Some(total) => {
-                self.used = total;
-                Ok(true)
-            }
-        }
-    }
-}
-
-impl wasmtime::ResourceLimiter for MemoryLimiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.grow(desired.saturating_sub(current))
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.grow(desired.saturating_sub(current).saturating_mul(size_of::<usize>()))
-    }
-
-    fn instances(&self) -> usize {
-        CORE_INSTANCES as usize
-    }
-
-    fn tables(&self) -> usize {
-        TABLES as usize
-    }
-
-    fn memories(&self) -> usize {
-        MEMORIES as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use wasmtime::ResourceLimiter as _;
-
     use super::*;
 
     #[test]
@@ -412,18 +369,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn memory_is_summed_over_memories_and_tables() {
-        let mut limiter = MemoryLimiter::new(1000);
-        assert!(limiter.memory_growing(0, 400, None).unwrap());
-        assert!(limiter.memory_growing(0, 400, None).unwrap(), "a second memory");
-        assert!(limiter.table_growing(0, 20, None).unwrap());
-        assert_eq!(limiter.used(), 960);
-        let refused = limiter.memory_growing(400, 500, None).unwrap_err();
-        assert_eq!(refused.downcast_ref(), Some(&Exceeded::Memory));
-        assert!(limiter.table_growing(0, usize::MAX, None).is_err());
-        assert!(limiter.memory_growing(400, 440, None).unwrap(), "a refusal takes nothing");
     }
 }

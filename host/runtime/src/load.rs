@@ -14,13 +14,15 @@ use bytes::Bytes;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::{
-    LoadError, cache, capabilities,
+    LoadError, cache,
+    call::limit_reached,
+    capabilities,
     exports::{self, Exports},
     fragment::Fragment,
     health::Health,
     inspect,
     inspect::Inspection,
-    limits::{self, Exceeded, Limits},
+    limits::{self, Limits},
     manifest::{Manifest, shape},
     permits::Permits,
     state::{CallState, link_free},
@@ -252,8 +254,8 @@ pub(crate) fn link(
 
 /// What a failed trial instance means for whoever loads the plugin.
 pub(crate) fn start_failed(error: &wasmtime::Error) -> LoadError {
-    match error.downcast_ref::<Exceeded>() {
-        Some(exceeded) => LoadError::ResourcesExceeded(exceeded.to_string()),
+    match limit_reached(error) {
+        Some(limit) => LoadError::ResourcesExceeded(limit),
         None => LoadError::StartFailed(format!("{error:#}")),
     }
 }

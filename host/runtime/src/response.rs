@@ -208,6 +208,7 @@ impl http_types::HostResponse for CallState {
     ) -> wasmtime::Result<Result<(), types::Error>> {
         // The body has a limit of its own, so its bytes are not counted here.
         self.charge_call(0)?;
+        self.cpu.pause();
         let since = std::time::Instant::now();
         let done = self.table.get_mut(&response)?.write(&bytes).await?;
         self.cpu.waited(since);
@@ -216,6 +217,7 @@ impl http_types::HostResponse for CallState {
 
     async fn flush(&mut self, response: Resource<Response>) -> wasmtime::Result<Result<(), types::Error>> {
         self.charge_call(0)?;
+        self.cpu.pause();
         let since = std::time::Instant::now();
         let done = self.table.get_mut(&response)?.flush().await?;
         self.cpu.waited(since);

@@ -16,9 +16,11 @@ use crate::{
     Host, HostError, HostErrorKind,
     bindings::wit::types,
     capabilities::log::LogBudget,
-    limits::{Exceeded, MemoryLimiter, TICK},
+    cpu,
+    limits::{Exceeded, TICK},
     load::Plugin,
     manifest::Manifest,
+    memory::MemoryLimiter,
     stats::Stats,
 };
 
@@ -51,39 +53,50 @@ impl Drop for CallState {
     }
 }
 
-/// Counts the ticks during which the guest ran.
+/// Counts for how long the guest ran.
 #[derive(Debug)]
 pub(crate) struct CpuBudget {
     ticks_left: u64,
     ticks_used: u32,
     waited: bool,
+    /// What it ran and was not charged for yet.
+    ran: Duration,
 }
 
 impl CpuBudget {
-    pub(crate) fn new(cpu: std::time::Duration) -> Self {
+    pub(crate) fn new(cpu: Duration) -> Self {
         let ticks = cpu.as_nanos().div_ceil(TICK.as_nanos().max(1));
-        Self { ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX), ticks_used: 0, waited: false }
+        let ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX);
+        Self { ticks_left, ticks_used: 0, waited: false, ran: Duration::ZERO }
     }
 
     /// Time in the guest so far.
     fn used(&self) -> Duration {
-        TICK.saturating_mul(self.ticks_used)
+        TICK.saturating_mul(self.ticks_used).saturating_add(self.ran)
     }
 
     /// The guest was seen running after a tick.
     pub(crate) fn tick(&mut self) -> Result<(), Exceeded> {
-        // The tick fell into a time in which the guest waited for the host.
-        if std::mem::take(&mut self.waited) {
-            return Ok(());
-        }
-        self.ticks_left = self.ticks_left.checked_sub(1).ok_or(Exceeded::Cpu)?;
-        self.ticks_used = self.ticks_used.saturating_add(1);
+        self.ran = self.ran.saturating_add(cpu::lap());
+        let ran = u32::try_from(self.ran.as_millis() / TICK.as_millis().max(1)).unwrap_or(u32::MAX);
+        self.ran = self.ran.saturating_sub(TICK.saturating_mul(ran));
+        self.ticks_used = self.ticks_used.saturating_add(ran);
+        // At least the tick itself, unless it fell into a time in which the guest waited for the host.
+        let least = u64::from(!std::mem::take(&mut self.waited));
+        self.ticks_left = self.ticks_left.checked_sub(u64::from(ran).max(least)).ok_or(Exceeded::Cpu)?;
         Ok(())
+    }
+
+    /// From here on the host works.
+    pub(crate) fn pause(&mut self) {
+        self.ran = self.ran.saturating_add(cpu::lap());
     }
 
     /// The guest waited for the host for so long. Shorter waits can't have hidden a tick of their own, and
     /// forgiving them would let a guest compute for nothing between two quick calls.
     pub(crate) fn waited(&mut self, since: Instant) {
+        // What the host computed meanwhile is not the guest's.
+        cpu::lap();
         self.waited |= since.elapsed() >= TICK;
     }
 }
@@ -152,6 +165,7 @@ impl CallState {
 
     /// Waits for the host without its costing the guest CPU time.
     pub(crate) async fn wait<T>(&mut self, work: impl Future<Output = T>) -> T {
+        self.cpu.pause();
         let since = Instant::now();
         let value = work.await;
         self.cpu.waited(since);

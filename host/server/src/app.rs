@@ -78,6 +78,7 @@ impl App {
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
         let (online, connections) = (Online::default(), Connections::new(&config));
         let host = Arc::new(PluginHost(ops.clone(), online.clone()));
+        let runtime_config = RuntimeConfig { compile_time: config.plugins.compile_time, ..runtime_config };
         let (runtime, unwell) =
             Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
@@ -94,6 +95,15 @@ impl App {
             metrics: Metrics::new(),
             stopping: Arc::default(),
         })
+    }
+
+    /// Takes in what plugins came with the program and what the settings declare, and starts what is enabled.
+    ///
+    /// # Errors
+    /// If the database can't be read or written.
+    pub async fn start_plugins(&self) -> Result<(), StartError> {
+        let bundled = self.config.plugins.bundled_dir.clone().or_else(bundled_dir);
+        self.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))
     }
 
     /// Whether requests should come here.
@@ -262,8 +272,7 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         demonstrate(&config).await?;
     }
     let app = App::open(config).await?;
-    let bundled = app.config.plugins.bundled_dir.clone().or_else(bundled_dir);
-    app.plugins.start(bundled.as_deref()).await.map_err(|e| StartError::new("plugins", e))?;
+    app.start_plugins().await?;
     let control = Control::start(&app);
     // Before anybody is told that the server is there.
     let told = told_to_stop().map_err(|error| StartError::new("signals", error))?;

@@ -21,6 +21,8 @@ pub struct PluginRow {
     pub routes: String,
     /// What the operator set, a JSON object; written by [`Conn::set_plugin_config`].
     pub config: String,
+    /// The limits that were set, a JSON object of numbers.
+    pub limits: String,
     /// The version that came with the host when it was last looked at.
     pub bundled_digest: Option<String>,
     /// The version to go back to.
@@ -54,6 +56,8 @@ pub struct PluginVersionRow {
     pub installed_at: i64,
     /// When it was first told that it serves, in ms.
     pub activated_at: Option<i64>,
+    /// The id of the key that signed it; none without a signature that was checked.
+    pub signed_by: Option<String>,
 }
 
 impl Conn {
@@ -75,14 +79,14 @@ impl Conn {
             sqlx::query(
                 "INSERT INTO plugins (name, active_digest, enabled, capabilities, routes, bundled_digest,
                                       created_at, updated_at, previous_digest, hook_order, hooks_fail_closed,
-                                      quarantine)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                                      quarantine, limits)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                  ON CONFLICT (name) DO UPDATE SET active_digest = excluded.active_digest,
                      enabled = excluded.enabled, capabilities = excluded.capabilities,
                      routes = excluded.routes, bundled_digest = excluded.bundled_digest,
                      updated_at = excluded.updated_at, previous_digest = excluded.previous_digest,
                      hook_order = excluded.hook_order, hooks_fail_closed = excluded.hooks_fail_closed,
-                     quarantine = excluded.quarantine",
+                     quarantine = excluded.quarantine, limits = excluded.limits",
             )
             .bind(&row.name)
             .bind(&row.active_digest)
@@ -96,6 +100,7 @@ impl Conn {
             .bind(row.hook_order)
             .bind(row.hooks_fail_closed)
             .bind(&row.quarantine)
+            .bind(&row.limits)
             .execute(c)
             .await?
             .rows_affected()
@@ -113,14 +118,16 @@ impl Conn {
         manifest: &str,
         component: &[u8],
         installed_by: Option<UserId>,
+        signed_by: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         on!(self, |c| {
             sqlx::query(
                 "INSERT INTO plugin_versions (plugin, digest, version, manifest, component, installed_by,
-                                              installed_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plugin, digest)
-                 DO UPDATE SET installed_by = excluded.installed_by, installed_at = excluded.installed_at",
+                                              installed_at, signed_by)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (plugin, digest)
+                 DO UPDATE SET installed_by = excluded.installed_by, installed_at = excluded.installed_at,
+                     signed_by = COALESCE(excluded.signed_by, plugin_versions.signed_by)",
             )
             .bind(plugin)
             .bind(digest)
@@ -129,6 +136,7 @@ impl Conn {
             .bind(component)
             .bind(installed_by.map(|id| id.0))
             .bind(now.0)
+            .bind(signed_by)
             .execute(c)
             .await?
             .rows_affected()
@@ -140,7 +148,7 @@ impl Conn {
     pub async fn plugin_versions(&mut self, plugin: &str) -> Result<Vec<PluginVersionRow>, StoreError> {
         Ok(on!(self, |c| {
             sqlx::query_as(
-                "SELECT plugin, digest, version, manifest, installed_by, installed_at, activated_at
+                "SELECT plugin, digest, version, manifest, installed_by, installed_at, activated_at, signed_by
                  FROM plugin_versions
                  WHERE plugin = $1 ORDER BY installed_at DESC",
             )

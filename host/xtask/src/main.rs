@@ -27,6 +27,7 @@ cargo xtask COMMAND
                        deployment is filled with made-up data, and how to log in is printed
   test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner;
                        as root on Debian this installs PostgreSQL, if it isn't there
+  fuzz [SECONDS]       build the same, then mutate components and install them into a server for so long (600)
   bench [NAME] [ARGS]  build the plugins, then run a benchmark, or all of them
 ";
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Some("plugins") if rest.is_empty() => guests::build(&tree),
         Some("run") => serve(&tree, rest),
         Some("test") => test(&tree, &rest),
+        Some("fuzz") => fuzz(&tree, &rest),
         Some("bench") => bench(&tree, &rest),
         Some("help" | "--help" | "-h") => {
             eprint!("{USAGE}");
@@ -135,6 +137,18 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
         step("SKIPPED: PostgreSQL is not installed, so nothing was tested on it");
     }
     Ok(())
+}
+
+/// The test of the loader that is in every run of the suite, for longer and from another seed.
+fn fuzz(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
+    guests::build(tree)?;
+    step("building the server");
+    run(cargo(tree).args(["build", "--package", "patchbay"]))?;
+    step("mutating components");
+    let seconds = rest.first().cloned().unwrap_or_else(|| "600".into());
+    let mut test = cargo(tree);
+    test.args(["test", "--package", "patchbay-tests", "--test", "it", "loader::", "--", "--nocapture"]);
+    run(test.env("PATCHBAY_FUZZ_SECONDS", seconds))
 }
 
 fn has_nextest(tree: &Tree) -> bool {

@@ -5,6 +5,7 @@
 mod data;
 mod keys;
 mod operator;
+mod plugin;
 mod secret;
 mod seed;
 mod user;
@@ -20,6 +21,7 @@ use crate::{
 };
 use keys::KeysCommand;
 use operator::Operator;
+use plugin::PluginCommand;
 use user::UserCommand;
 
 /// A team-chat backend that is extended by WebAssembly components.
@@ -78,21 +80,6 @@ enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
-}
-
-#[derive(Subcommand)]
-enum PluginCommand {
-    /// Make an installable component: wrap a core module if it is one, and add its manifest.
-    Pack {
-        /// A core module built with wit-bindgen, or a component.
-        input: PathBuf,
-        /// The manifest.
-        #[arg(long, default_value = "plugin.toml")]
-        manifest: PathBuf,
-        /// Where to write the component.
-        #[arg(long, short)]
-        out: PathBuf,
-    },
 }
 
 #[derive(Args)]
@@ -167,12 +154,10 @@ pub fn run() -> ExitCode {
         Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await
         }),
-        Command::Plugin(PluginCommand::Pack { input, manifest, out }) => {
-            match pack(&input, &manifest, &out) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
-            }
-        }
+        Command::Plugin(command) => match command.settings() {
+            None => command.run_alone().map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+            Some(settings) => as_operator(settings, Ok(None), async |way, _| command.run(way).await),
+        },
     }
 }
 
@@ -257,16 +242,6 @@ async fn migrate(config: Config) -> Result<(), app::StartError> {
     Ok(())
 }
 
-fn pack(input: &PathBuf, manifest: &PathBuf, out: &PathBuf) -> Result<(), String> {
-    let wasm = std::fs::read(input).map_err(|error| format!("{}: {error}", input.display()))?;
-    let toml =
-        std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let packed =
-        patchbay_runtime::pack(&wasm, &toml, |file| std::fs::read_to_string(manifest.with_file_name(file)))
-            .map_err(|error| error.to_string())?;
-    std::fs::write(out, packed).map_err(|error| format!("{}: {error}", out.display()))
-}
-
 fn print_settings(values: &config::Values) {
     for setting in config::settings() {
         let (value, origin) = values.shown(&setting);
@@ -274,6 +249,11 @@ fn print_settings(values: &config::Values) {
         say(&format!("{} = {value:?}", setting.name));
         say(&format!("   {}", setting.meaning.trim()));
         say(&format!("    {}; from {origin}", setting.allowed));
+    }
+    for limit in patchbay_runtime::limits::TABLE {
+        say(&format!("plugins.NAME.limits.{} = \"{}\"", limit.name, limit.default));
+        say(&format!("    {}", limit.meaning));
+        say(&format!("    a whole number from {} to {}; default of each plugin", limit.min, limit.max));
     }
     for (name, value, origin) in values.shown_plugins() {
         say(&format!("{name} = {value:?}"));

@@ -76,12 +76,47 @@ impl Operator {
     /// # Errors
     /// What the operation said, field by field.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, StartError> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = request.body(Body::from(body)).map_err(|error| error.to_string())?;
+        self.send(request, Body::from(body)).await
+    }
+
+    /// Sends a component, with its signature file in base64.
+    ///
+    /// # Errors
+    /// What the operation said.
+    pub async fn put_component(
+        &self,
+        path: &str,
+        component: Vec<u8>,
+        signature: Option<&str>,
+    ) -> Result<Value, StartError> {
+        let mut request =
+            Request::builder().method(Method::PUT).uri(path).header(header::CONTENT_TYPE, "application/wasm");
+        if let Some(signature) = signature {
+            request = request.header(doors::SIGNATURE, signature);
+        }
+        self.send(request, Body::from(component)).await
+    }
+
+    /// Starts the plugins, if no server runs that has done so: whether a new one's routes are free, for instance, is
+    /// known only then.
+    ///
+    /// # Errors
+    /// If the database can't be read or written.
+    pub async fn start_plugins(&self) -> Result<(), StartError> {
+        match self {
+            Self::Socket(_) => Ok(()),
+            Self::Here { app, .. } => app.start_plugins().await,
+        }
+    }
+
+    async fn send(&self, request: http::request::Builder, body: Body) -> Result<Value, StartError> {
+        let request =
+            request.header(header::HOST, "localhost").body(body).map_err(|error| error.to_string())?;
         match self {
             Self::Socket(path) => read(send(path, request).await?).await,
             Self::Here { router, .. } => {

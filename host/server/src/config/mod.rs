@@ -29,7 +29,7 @@ pub use journal::Journal;
 pub use limits::{Count, Limits};
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
-pub use plugins::{Declared, GivenValue, Plugins};
+pub use plugins::{Declared, GivenValue, Plugins, TrustedKey};
 pub use presence::Presence;
 pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};

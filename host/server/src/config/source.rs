@@ -1,7 +1,8 @@
 //! Where settings come from, and who wins.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
 
+use patchbay_runtime::{Limit, limits::TABLE};
 use toml::de::{DeTable, DeValue};
 
 use super::{plugins::GivenValue, value::Value};
@@ -73,7 +74,7 @@ impl fmt::Display for Fault {
 }
 
 /// The keys that each `plugins.NAME` can have beside the settings that have fixed names.
-pub(super) const PLUGIN_KEYS: [&str; 4] = ["source", "enabled", "grants", "routes"];
+pub(super) const PLUGIN_KEYS: [&str; 5] = ["source", "enabled", "grants", "routes", "limits.NAME"];
 /// What the names of a plugin's own settings begin with: `config.KEY`.
 pub(super) const CONFIG_PREFIX: &str = "config.";
 
@@ -158,6 +159,24 @@ impl Values {
         }
     }
 
+    /// The whole number that is set, if it is within these bounds; else a fault.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        bounds: RangeInclusive<u64>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<u64> {
+        let (text, origin) = self.set.get(name)?;
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let (least, most) = (bounds.start(), bounds.end());
+            let message =
+                format!("{name}: {text:?} is not allowed; expected a whole number from {least} to {most}");
+            faults.push(Fault { origin: Some(origin.clone()), message });
+        }
+        number
+    }
+
     /// The names among these that are set.
     pub(super) fn set_among(&self, settings: &[Setting]) -> Vec<String> {
         settings
@@ -220,6 +239,11 @@ fn unknown(name: &str, settings: &[Setting]) -> Option<String> {
         return None;
     }
     if let Some((_, key)) = plugin_setting(name) {
+        if let Some(limit) = key.strip_prefix("limits.") {
+            let known = || TABLE.iter().map(|limit| limit.name).collect::<Vec<_>>().join(", ");
+            let is_known = Limit::find(limit).is_some();
+            return (!is_known).then(|| format!("{name}: there is no such limit; there are {}", known()));
+        }
         return if PLUGIN_KEYS.contains(&key) || plugin_config_key(name).is_some() {
             None
         } else {

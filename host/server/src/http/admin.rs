@@ -7,7 +7,7 @@ use patchbay_protocol::{
     List, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginConfigKey, PluginCursor, PluginHooks,
     PluginVersion, UpdatePlugin,
 };
-use patchbay_runtime::{ConfigKey, KindStats, Manifest};
+use patchbay_runtime::{ConfigKey, KindStats, Limit, Manifest, limits::TABLE};
 use patchbay_store::{CursorRow, PluginRow};
 
 use super::{
@@ -18,8 +18,11 @@ use super::{
 use crate::{
     app::App,
     ops::Admin,
-    ops::plugins::{HookChanges, Installed, PluginChanges, State as PluginState},
+    ops::plugins::{HookChanges, Installed, PluginChanges, State as PluginState, limits, signature},
 };
+
+/// Carries the component's `.minisig` file in base64.
+pub(crate) const SIGNATURE: &str = "x-patchbay-signature";
 
 type Answer<T> = Result<T, Failure>;
 
@@ -59,6 +62,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
         routes_granted: plugin.grants.routes,
         config: plugin.config,
         config_keys: plugin.config_keys.into_iter().map(config_key).collect(),
+        limits: limits::shown(&plugin.row.limits),
         versions: plugin
             .versions
             .into_iter()
@@ -67,6 +71,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
                 digest: version.digest,
                 installed_at: Timestamp(version.installed_at).into(),
                 installed_by_id: version.installed_by,
+                signed_by: version.signed_by,
             })
             .collect(),
         created_at: Timestamp(plugin.row.created_at).into(),
@@ -161,8 +166,10 @@ pub(super) async fn put_plugin(
     if !by.actor.is_superuser() {
         return Err(crate::ops::Error::Forbidden("only superusers may do this".into()).into());
     }
+    let signature = request.headers().get(SIGNATURE).map(|value| signature::of_header(value.as_bytes()));
+    let signature = signature.transpose()?;
     let bytes = body(request, &app).await?;
-    let (installed, is_new) = app.plugins.put(&by, &name, bytes).await?;
+    let (installed, is_new) = app.plugins.put(&by, &name, bytes, signature.as_deref()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(shown(installed))))
 }
@@ -183,8 +190,19 @@ pub(super) async fn update_plugin(
         routes: body.routes,
         config: body.config,
         hooks,
+        limits: body.limits,
     };
     Ok(axum::Json(shown(app.plugins.update(&by, &name, changes).await?)))
+}
+
+fn table_of_limits() -> String {
+    let row = |limit: &Limit| {
+        let Limit { name, default, min, max, meaning, .. } = limit;
+        format!("\n| `{name}` | {default} | {min} | {max} | {meaning} |")
+    };
+    let head = "The limits (`_ms`: milliseconds, `_bytes`: bytes, else a count):\n\n\
+                | limit | default | least | most | what it bounds |\n| --- | --- | --- | --- | --- |";
+    TABLE.iter().map(row).fold(head.to_owned(), |text, row| text + &row)
 }
 
 /// These endpoints in the document.
@@ -202,6 +220,12 @@ pub(super) fn describe(doc: &mut Document) {
              new plugin that wants what it wasn't granted is kept and waits.",
         )
         .takes("application/wasm", &serde_json::json!({ "type": "string", "format": "binary" }))
+        .header(
+            "X-Patchbay-Signature",
+            &serde_json::json!({ "type": "string" }),
+            "The component's `.minisig` file in base64. Needed where `plugins.require_signature` is set; one that is \
+             there is checked in any case.",
+        )
         .answers(201, "The new plugin.")
         .answers(200, "The plugin in its new version.")
         .refuses(400, &["incomplete_body"])
@@ -211,7 +235,7 @@ pub(super) fn describe(doc: &mut Document) {
         .refuses(415, &["unsupported_media_type"])
         .refuses(422, OF_COMPONENTS);
     doc.patch("/api/admin/plugins/{name}", update_plugin)
-        .says("Grant, revoke, configure, enable or disable", "")
+        .says("Grant, revoke, configure, limit, enable or disable", table_of_limits())
         .refuses(403, &["forbidden"])
         .refuses(404, &["plugin_not_found"])
         .refuses(409, &["managed_by_settings"])

@@ -34,6 +34,7 @@ use axum::{
 
 use crate::{app::App, gateway};
 
+pub(crate) use admin::SIGNATURE;
 pub use control::Operator;
 pub use extract::bearer;
 pub use listen::{Connections, serve};

@@ -9,10 +9,8 @@ use super::{
     Error, Ops, Result,
     access::{enter_to, find_message},
     journal::emit,
+    plugins::limits::limits_of,
 };
-
-/// Most bytes of keys and values that one plugin can keep: enough for bookkeeping, too little to fill a disk.
-const MAX_TOTAL: i64 = 64 * 1024 * 1024;
 
 impl Ops {
     /// The value of a key.
@@ -110,8 +108,13 @@ async fn commit(
             }
         });
     }
-    if grows && tx.kv_bytes(plugin).await? > MAX_TOTAL {
-        return Err(Error::Conflict("kv_full", format!("the plugin may keep {MAX_TOTAL} bytes")));
+    if grows {
+        let set = tx.plugin(plugin).await?.map_or_else(String::new, |row| row.limits);
+        let most = limits_of(&set).kv_bytes;
+        let kept = usize::try_from(tx.kv_bytes(plugin).await?).unwrap_or_default();
+        if kept > most {
+            return Err(Error::Conflict("kv_full", format!("the plugin may keep {most} bytes")));
+        }
     }
     let now = Timestamp::now();
     for event in events {

@@ -21,25 +21,38 @@ pub(super) struct Change {
     /// What is to be kept.
     pub row: PluginRow,
     /// A version's description and bytes.
-    pub version: Option<(Inspection, Bytes)>,
+    pub version: Option<NewVersion>,
     /// Why the host did it by itself.
     pub why: Option<String>,
     /// Secrets that are written with it, sealed.
     pub secrets: Option<SealedSecrets>,
 }
 
+/// A version that is taken in.
+pub(super) struct NewVersion {
+    /// What it says of itself.
+    pub inspection: Inspection,
+    /// The component.
+    pub bytes: Bytes,
+    /// The id of the trusted key that signed it.
+    pub signed_by: Option<String>,
+}
+
 impl Change {
     /// The act and what changed; none if nothing did.
     pub fn act(&self) -> Option<(&'static str, Value)> {
         let mut detail = Map::new();
-        let uploaded = self.version.as_ref().filter(|(inspection, _)| {
+        let uploaded = self.version.as_ref().filter(|version| {
             self.before
                 .as_ref()
-                .is_none_or(|before| before.active_digest.as_ref() != Some(&inspection.digest))
+                .is_none_or(|before| before.active_digest.as_ref() != Some(&version.inspection.digest))
         });
-        if let Some((inspection, _)) = uploaded {
+        if let Some(NewVersion { inspection, signed_by, .. }) = uploaded {
             detail.insert("version".into(), inspection.manifest.version.to_string().into());
             detail.insert("digest".into(), inspection.digest.clone().into());
+            if let Some(key) = signed_by {
+                detail.insert("signed_by".into(), key.clone().into());
+            }
         }
         let list = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
         let facts = |row: &PluginRow| {
@@ -52,6 +65,7 @@ impl Change {
                 ("hooks_fail_closed", json!(row.hooks_fail_closed)),
                 ("quarantine", json!(row.quarantine)),
                 ("config", list(&row.config)),
+                ("limits", list(&row.limits)),
             ]
         };
         let before = self.before.as_ref().map(facts);
@@ -83,6 +97,7 @@ pub(super) fn new_row(name: &str, active_digest: Option<String>, grants: &Grants
         capabilities: String::new(),
         routes: String::new(),
         config: "{}".to_owned(),
+        limits: "{}".to_owned(),
         bundled_digest: None,
         previous_digest: None,
         hook_order: 0,
@@ -105,6 +120,9 @@ pub(super) fn apply(row: &mut PluginRow, changes: &PluginChanges) -> Result<()> 
         grants.routes.clone_from(routes);
     }
     set_grants(row, &grants);
+    if let Some(limits) = &changes.limits {
+        row.limits = super::limits::changed(&row.limits, limits);
+    }
     row.enabled = changes.enabled.unwrap_or(row.enabled);
     if changes.enabled == Some(true) {
         // An operator has looked at it and lets it serve again.

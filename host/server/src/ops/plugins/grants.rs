@@ -14,6 +14,7 @@ pub(super) fn set_grants(row: &mut PluginRow, grants: &Grants) {
 pub(super) fn grants_of(row: &PluginRow) -> Result<Grants> {
     let wrong = |error: serde_json::Error| Error::Internal(format!("grants of {}: {error}", row.name));
     Ok(Grants {
+        limits: super::limits::limits_of(&row.limits),
         capabilities: serde_json::from_str(&row.capabilities).map_err(wrong)?,
         routes: serde_json::from_str(&row.routes).map_err(wrong)?,
         ..Grants::default()

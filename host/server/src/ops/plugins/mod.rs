@@ -10,9 +10,11 @@ mod follow;
 mod grants;
 mod jobs;
 mod letters;
+pub mod limits;
 mod observe;
 mod serve;
 mod settings;
+pub mod signature;
 mod start;
 
 use std::{
@@ -33,12 +35,13 @@ use super::{
     plugin_config::write_secrets, sessions::detached,
 };
 use crate::config;
-use change::{Change, apply, new_row};
+use change::{Change, NewVersion, apply, new_row};
 pub use commands::CommandError;
 use follow::Followers;
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
 pub use observe::Observed;
 use settings::{Settings, config_required};
+use signature::Signers;
 
 /// Versions of a plugin that are kept, beside the one that serves, the one before it and the one that came with the host.
 const KEPT_VERSIONS: i64 = 10;
@@ -53,6 +56,7 @@ struct Inner {
     ops: Ops,
     runtime: Arc<Runtime>,
     declared: BTreeMap<String, config::Declared>,
+    signers: Signers,
     native_paths: Vec<&'static str>,
     /// Changes are made one after the other.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -122,6 +126,8 @@ pub struct PluginChanges {
     pub hooks: Option<HookChanges>,
     /// What to set of its config; `null` unsets, other keys stay.
     pub config: Option<Map<String, Value>>,
+    /// Its limits.
+    pub limits: Option<limits::LimitChanges>,
 }
 
 /// What to change of a plugin's hooks; absent parts stay.
@@ -135,7 +141,11 @@ pub struct HookChanges {
 
 impl PluginChanges {
     fn is_config_only(&self) -> bool {
-        self.enabled.is_none() && self.grants.is_none() && self.routes.is_none() && self.hooks.is_none()
+        self.enabled.is_none()
+            && self.grants.is_none()
+            && self.routes.is_none()
+            && self.hooks.is_none()
+            && self.limits.is_none()
     }
 }
 
@@ -151,6 +161,7 @@ impl Deployment {
             ops,
             runtime: Arc::new(runtime),
             declared: config.declared.clone(),
+            signers: Signers::new(config),
             native_paths,
             changing: Arc::default(),
             failures: Mutex::default(),
@@ -187,11 +198,19 @@ impl Deployment {
     /// that served before serves on. The flag says whether the plugin is new.
     ///
     /// # Errors
-    /// [`Error::Forbidden`]; [`Error::Refused`] with what is wrong with the component; [`Error::Conflict`]
-    /// with `managed_by_settings`.
-    pub async fn put(&self, by: &Admin, name: &str, bytes: Bytes) -> Result<(Installed, bool)> {
+    /// [`Error::Forbidden`]; [`Error::Refused`] with what is wrong with the component or its signature, the text
+    /// of a `.minisig` file; [`Error::Conflict`] with `managed_by_settings`.
+    pub async fn put(
+        &self,
+        by: &Admin,
+        name: &str,
+        bytes: Bytes,
+        signature: Option<&str>,
+    ) -> Result<(Installed, bool)> {
         by.demand()?;
         let inspection = self.admit(name, &bytes)?;
+        let signed_by = self.0.signers.check(&bytes, signature).await?;
+        let digest = inspection.digest.clone();
         let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
             return Err(managed(name, "source"));
@@ -203,8 +222,8 @@ impl Deployment {
         let grants = grants_of(&row)?;
         let unmet = self.settings(&row).await?.unmet(&inspection.manifest);
         let is_incomplete = unmet.is_some() || !missing(&inspection.manifest, &grants).is_empty();
+        let version = Some(NewVersion { inspection, bytes: bytes.clone(), signed_by });
         if row.active_digest.is_none() && is_incomplete {
-            let version = Some((inspection, bytes));
             let change = Change { before, row: row.clone(), version, secrets: None, why: None };
             self.persist(change, by).await?;
             return Ok((self.describe(row).await?, is_new));
@@ -212,10 +231,9 @@ impl Deployment {
         if let Some(why) = unmet {
             return Err(config_required(why));
         }
-        let plugin = self.ready(&row, (&inspection.digest, bytes.clone()), &grants).await?;
-        replace_version(&mut row, &inspection.digest);
+        let plugin = self.ready(&row, (&digest, bytes), &grants).await?;
+        replace_version(&mut row, &digest);
         let enabled = row.enabled;
-        let version = Some((inspection, bytes));
         let change = Change { before, row: row.clone(), version, secrets: None, why: None };
         self.switch(turn, enabled.then_some(plugin), change, by).await?;
         Ok((self.describe(row).await?, is_new))
@@ -236,6 +254,10 @@ impl Deployment {
                 ("grants", declared.grants.is_some() && changes.grants.is_some()),
                 ("routes", declared.routes.is_some() && changes.routes.is_some()),
             ];
+            let set = changes.limits.iter().flatten().find(|(name, _)| declared.limits.contains_key(*name));
+            if let Some((limit, _)) = set {
+                return Err(managed(name, &format!("limits.{limit}")));
+            }
             if let Some((key, _)) = both.into_iter().find(|(_, clash)| *clash) {
                 return Err(managed(name, key));
             }
@@ -497,12 +519,22 @@ impl Deployment {
                     if let Some(secrets) = &change.secrets {
                         write_secrets(tx, &change.row.name, secrets).await?;
                     }
-                    if let Some((inspection, bytes)) = change.version {
+                    if let Some(NewVersion { inspection, bytes, signed_by }) = change.version {
                         let number = inspection.manifest.version.to_string();
                         let (name, digest, toml) =
                             (&change.row.name, &inspection.digest, &inspection.manifest_toml);
                         let by = by.actor.user_id();
-                        tx.insert_plugin_version(name, digest, &number, toml, &bytes, by, now).await?;
+                        tx.insert_plugin_version(
+                            name,
+                            digest,
+                            &number,
+                            toml,
+                            &bytes,
+                            by,
+                            signed_by.as_deref(),
+                            now,
+                        )
+                        .await?;
                         let needed = [
                             &change.row.active_digest,
                             &change.row.previous_digest,
@@ -623,6 +655,9 @@ fn check_changes(changes: &PluginChanges, native_paths: &[&str]) -> Result<()> {
             let why = "must be a path below /api/ that is not the host's own";
             faults.push(&format!("routes[{at}]"), "not_grantable", why);
         }
+    }
+    if let Some(changes) = &changes.limits {
+        limits::check(changes, &mut faults);
     }
     faults.into_result()
 }

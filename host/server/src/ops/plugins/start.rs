@@ -9,7 +9,7 @@ use patchbay_store::PluginRow;
 
 use super::{
     Admin, Deployment, Error, PluginChanges, Result, Thing, apply,
-    change::Change,
+    change::{Change, NewVersion},
     check_changes, current,
     grants::{grants_of, routes_beyond_prefix, set_grants},
     new_row, refused, replace_version, settings,
@@ -80,12 +80,10 @@ impl Deployment {
                 row
             }
         };
-        let row = PluginRow { bundled_digest: Some(inspection.digest.clone()), ..row };
-        self.persist(
-            Change { before, row, version: Some((inspection, bytes)), secrets: None, why: None },
-            &Admin::operator(),
-        )
-        .await
+        let version = NewVersion { inspection, bytes, signed_by: None };
+        let row = PluginRow { bundled_digest: Some(version.inspection.digest.clone()), ..row };
+        let change = Change { before, row, version: Some(version), secrets: None, why: None };
+        self.persist(change, &Admin::operator()).await
     }
 
     async fn take_in_declared(&self, name: &str, declared: &config::Declared) -> Result<()> {
@@ -95,10 +93,11 @@ impl Deployment {
         if let Some(source) = &declared.source {
             let bytes = read(source)?;
             let inspection = self.admit(name, &bytes)?;
+            let signed_by = self.0.signers.check(&bytes, signature_beside(source)?.as_deref()).await?;
             let mut new = row.take().unwrap_or_else(|| new_row(name, None, &Grants::default()));
             replace_version(&mut new, &inspection.digest);
             row = Some(new);
-            version = Some((inspection, bytes));
+            version = Some(NewVersion { inspection, bytes, signed_by });
         }
         let mut row = row.ok_or(Error::NotFound(Thing::Plugin))?;
         let changes = PluginChanges {
@@ -107,11 +106,12 @@ impl Deployment {
             routes: declared.routes.clone(),
             config: None,
             hooks: None,
+            limits: Some(declared.limits.iter().map(|(name, value)| (name.clone(), Some(*value))).collect()),
         };
         check_changes(&changes, &self.0.native_paths)?;
         apply(&mut row, &changes)?;
         let manifest = match &version {
-            Some((inspection, _)) => inspection.manifest.clone(),
+            Some(version) => version.inspection.manifest.clone(),
             None => current(&row, &self.versions(name).await?)?.0,
         };
         let mut settings = self.settings(&row).await?;
@@ -152,6 +152,17 @@ fn read(path: &Path) -> Result<Bytes> {
     std::fs::read(path)
         .map(Bytes::from)
         .map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+}
+
+/// The text of `NAME.wasm.minisig` beside `NAME.wasm`, if it is there.
+fn signature_beside(component: &Path) -> Result<Option<String>> {
+    let mut path = component.as_os_str().to_owned();
+    path.push(".minisig");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Internal(format!("{}: {error}", Path::new(&path).display()))),
+    }
 }
 
 /// The components in a directory, by name.
