@@ -1,12 +1,14 @@
 //! The gateway: sockets that hear of what they may see, in order, without a gap.
 //!
-//! `session` is one connection as a pure state machine; `socket` drives it; `hub` is the task that reads the journal,
-//! `router` its table of who hears what; `presence` says who is here.
+//! `session` is one connection as a pure state machine; `socket` drives it; `outbox` is what waits for it; `hub` is the task
+//! that reads the journal, `router` its table of who hears what; `presence` says who is here, `members` who is told of it.
 //!
 //! Owns: delivery. Must not: write anything or decide who may do what; requests go to `ops` like REST's.
 
 mod hub;
+mod members;
 mod online;
+mod outbox;
 mod presence;
 mod router;
 mod session;
