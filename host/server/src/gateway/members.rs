@@ -91,7 +91,8 @@ impl Members {
 
     /// A channel is gone.
     pub fn delete(&mut self, channel: ChannelId) -> Shift {
-        let users: Vec<UserId> = self.here.remove(&channel).unwrap_or_default().into_iter().collect();
+        let mut users: Vec<UserId> = self.here.remove(&channel).unwrap_or_default().into_iter().collect();
+        users.sort_unstable();
         for user in &users {
             if let Some(channels) = self.channels.get_mut(user) {
                 channels.remove(&channel);
@@ -224,9 +225,7 @@ mod tests {
     #[test]
     fn a_large_channel_that_is_deleted_is_told_at_once() {
         let mut members = here(100, 40);
-        let Shift::Afresh(mut users) = members.delete(GENERAL) else { panic!("told pair by pair") };
-        users.sort_unstable();
-        assert_eq!(users, ids(1..=40));
+        assert_eq!(members.delete(GENERAL), Shift::Afresh(ids(1..=40)));
     }
 
     #[derive(Clone, Debug)]
