@@ -147,6 +147,7 @@ async fn run(
                 router.do_chores(Instant::now());
             }
         }
+        router.hand_over();
     }
 }
 

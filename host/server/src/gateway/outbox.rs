@@ -61,16 +61,12 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the queue and wakes the driver, after the lock is free again.
-    fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
-        let mut queue = self.lock();
-        let result = change(&mut queue);
-        let waiting = queue.waiting.take();
-        drop(queue);
+    /// Wakes the driver, after the lock is free again.
+    fn wake(&self) {
+        let waiting = self.lock().waiting.take();
         if let Some(waker) = waiting {
             waker.wake();
         }
-        result
     }
 }
 
@@ -89,24 +85,29 @@ pub fn outbox() -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Puts a frame into the queue, unless the connection is to end anyway.
+    /// Puts a frame into the queue, unless the connection is to end anyway. Whether the driver has to be woken: it is left
+    /// to the hub when, so that what comes together is written together.
     ///
     /// # Errors
     /// If the queue has no room for it.
-    pub fn push(&self, delivery: &Delivery) -> Result<(), Full> {
-        self.0.change(|queue| {
-            if queue.close.is_some() {
-                return Ok(());
-            }
-            let bytes = queue.bytes.saturating_add(delivery.text.len());
-            let fits = queue.frames.is_empty() || (queue.frames.len() < MAX_FRAMES && bytes <= MAX_BYTES);
-            if !fits {
-                return Err(Full);
-            }
-            queue.bytes = bytes;
-            queue.frames.push_back(delivery.clone());
-            Ok(())
-        })
+    pub fn push(&self, delivery: &Delivery) -> Result<bool, Full> {
+        let mut queue = self.0.lock();
+        if queue.close.is_some() {
+            return Ok(false);
+        }
+        let was_empty = queue.frames.is_empty();
+        let bytes = queue.bytes.saturating_add(delivery.text.len());
+        if !was_empty && (queue.frames.len() >= MAX_FRAMES || bytes > MAX_BYTES) {
+            return Err(Full);
+        }
+        queue.bytes = bytes;
+        queue.frames.push_back(delivery.clone());
+        Ok(was_empty)
+    }
+
+    /// Wakes the driver for what was put in.
+    pub fn wake(&self) {
+        self.0.wake();
     }
 
     /// Whether the queue is so full that only what must arrive should go in.
@@ -117,12 +118,13 @@ impl Outbox {
 
     /// Ends the connection, for the first reason that is given. What waits is not sent any more.
     pub fn close(&self, why: Close) {
-        self.0.change(|queue| {
-            queue.close.get_or_insert(why);
-            // Nobody will take it.
-            queue.frames = VecDeque::new();
-            queue.bytes = 0;
-        });
+        let mut queue = self.0.lock();
+        queue.close.get_or_insert(why);
+        // Nobody will take it.
+        queue.frames = VecDeque::new();
+        queue.bytes = 0;
+        drop(queue);
+        self.0.wake();
     }
 }
 
@@ -175,6 +177,11 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+    };
+
     use super::*;
 
     fn frame(bytes: usize) -> Delivery {
@@ -200,7 +207,7 @@ mod tests {
     fn it_is_bounded_in_frames() {
         let (outbox, _inbox) = outbox();
         for _ in 0..MAX_FRAMES {
-            assert_eq!(outbox.push(&frame(1)), Ok(()));
+            assert!(outbox.push(&frame(1)).is_ok());
         }
         assert_eq!(outbox.push(&frame(1)), Err(Full));
     }
@@ -210,23 +217,23 @@ mod tests {
         let (outbox, mut inbox) = outbox();
         let quarter = frame(MAX_BYTES / 4);
         for _ in 0..4 {
-            assert_eq!(outbox.push(&quarter), Ok(()));
+            assert!(outbox.push(&quarter).is_ok());
         }
         assert!(outbox.is_crowded());
         assert_eq!(outbox.push(&frame(1)), Err(Full));
         assert_eq!(sizes(&mut inbox), [MAX_BYTES / 4], "more would be too much for one write");
-        assert_eq!(outbox.push(&frame(1)), Ok(()));
+        assert!(outbox.push(&frame(1)).is_ok());
         assert_eq!(outbox.push(&quarter), Err(Full));
     }
 
     #[test]
     fn a_frame_beyond_the_bound_goes_alone() {
         let (outbox, mut inbox) = outbox();
-        assert_eq!(outbox.push(&frame(MAX_BYTES + 1)), Ok(()));
+        assert!(outbox.push(&frame(MAX_BYTES + 1)).is_ok());
         assert_eq!(outbox.push(&frame(1)), Err(Full));
         assert_eq!(sizes(&mut inbox), [MAX_BYTES + 1]);
         assert_eq!(sizes(&mut inbox), [] as [usize; 0]);
-        assert_eq!(outbox.push(&frame(1)), Ok(()));
+        assert!(outbox.push(&frame(1)).is_ok());
     }
 
     #[test]
@@ -238,6 +245,33 @@ mod tests {
         assert!(take(&mut inbox, false).is_none(), "they wait for who doesn't want them yet");
         assert_eq!(sizes(&mut inbox), (1..=BATCH_FRAMES).collect::<Vec<_>>());
         assert_eq!(sizes(&mut inbox), [BATCH_FRAMES + 1, BATCH_FRAMES + 2]);
+    }
+
+    #[test]
+    fn a_driver_is_woken_when_the_hub_is_done_and_once() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (outbox, mut inbox) = outbox();
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        assert!(inbox.poll(&Context::from_waker(&waker), true).is_pending());
+        assert_eq!(outbox.push(&frame(1)), Ok(true));
+        assert_eq!(outbox.push(&frame(1)), Ok(false));
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        outbox.wake();
+        outbox.wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(sizes(&mut inbox), [1, 1]);
+        assert_eq!(outbox.push(&frame(1)), Ok(true));
+        let _ = take(&mut inbox, true);
+        assert!(inbox.poll(&Context::from_waker(&waker), true).is_pending());
+        outbox.close(Close::GoingAway);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(outbox.push(&frame(1)), Ok(false));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     Online,
     hub::Registered,
     members::{Members, Shift},
-    outbox::{Delivery, Outbox, outbox},
+    outbox::{Delivery, Full, Outbox, outbox},
     presence::Presence,
     session::{Close, Door},
 };
@@ -68,6 +68,8 @@ pub(super) struct Router {
     /// No more connections come in.
     closing: bool,
     connections: HashMap<u64, Connection>,
+    /// Those for whom something has been queued that they have not been told of.
+    touched: Vec<u64>,
     by_user: HashMap<UserId, Connections>,
     members: Members,
     followers: HashMap<ChannelId, HashSet<u64>>,
@@ -87,6 +89,7 @@ impl Router {
             next_id: 0,
             closing: false,
             connections: HashMap::new(),
+            touched: Vec::new(),
             by_user: HashMap::new(),
             members: Members::new(MAX_AUDIENCE),
             followers: HashMap::new(),
@@ -303,9 +306,23 @@ impl Router {
         if is_extra && connection.outbox.is_crowded() {
             return;
         }
-        if connection.outbox.push(delivery).is_err() {
-            connection.outbox.close(Close::SlowConsumer);
-            self.remove(id);
+        match connection.outbox.push(delivery) {
+            Ok(true) => self.touched.push(id),
+            Ok(false) => {}
+            Err(Full) => {
+                connection.outbox.close(Close::SlowConsumer);
+                self.remove(id);
+            }
+        }
+    }
+
+    /// Has all that was queued sent. Until then a connection sleeps on, so that what one page of the journal holds for
+    /// it leaves in one write.
+    pub fn hand_over(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(connection) = self.connections.get(&id) {
+                connection.outbox.wake();
+            }
         }
     }
 

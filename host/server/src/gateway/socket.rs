@@ -82,10 +82,11 @@ pub(super) async fn drive(door: Door, app: App, socket: WebSocket, caller: Optio
     }
 }
 
+/// What asks the database is kept apart (`Box::pin`): inlined it would be most of an idle connection's memory.
 impl Driver {
     async fn serve(&mut self, caller: Option<Caller>) -> Result<(), End> {
         if let Some(caller) = caller {
-            self.enter(caller).await?;
+            Box::pin(self.enter(caller)).await?;
         }
         loop {
             let expires = self.member.as_ref().map(|member| member.expires);
@@ -100,7 +101,7 @@ impl Driver {
                 },
                 () = tokio::time::sleep_until(deadline) => {
                     if expires.is_some_and(|at| at <= Instant::now()) {
-                        self.check_expiry().await?;
+                        Box::pin(self.check_expiry()).await?;
                     }
                     if let Some(why) = self.session.tick(Instant::now()) {
                         return Err(End::Close(why));
@@ -125,14 +126,14 @@ impl Driver {
         };
         match message {
             Message::Text(text) => match self.session.frame(Instant::now(), &text) {
-                Action::Authenticate(token, id) => match self.app.ops.authenticate(&token).await {
-                    Ok(caller) => self.enter(caller).await,
+                Action::Authenticate(token, id) => match Box::pin(self.app.ops.authenticate(&token)).await {
+                    Ok(caller) => Box::pin(self.enter(caller)).await,
                     Err(error) => {
                         self.refuse(id.as_ref(), error).await?;
                         Err(End::Close(Close::Authentication))
                     }
                 },
-                Action::Carry(request, id) => self.carry(request, id).await,
+                Action::Carry(request, id) => Box::pin(self.carry(request, id)).await,
                 Action::Reject(id, code, detail) => self.error(id.as_ref(), code, &detail).await,
                 Action::Close(why) => Err(End::Close(why)),
             },
