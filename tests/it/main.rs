@@ -24,5 +24,6 @@ mod postgres;
 mod presence;
 mod rates;
 mod seed;
+mod soak;
 mod store;
 mod story;
