@@ -152,6 +152,35 @@ async fn slow_replays_do_not_hold_up_the_rest() {
     }
 }
 
+/// A client that doesn't read costs a bounded number of bytes: it is cut off, and comes back to all it has missed.
+#[tokio::test]
+async fn who_reads_too_slowly_is_cut_off_and_can_resume() {
+    let app = TestApp::start().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let channel = ann.channel("general", &[&bob]).await;
+    let mut slow = Socket::open_narrow(&app.url, &bob.token).await;
+    // Far fewer frames than may wait, and more bytes than the queue and the system together hold.
+    let long = "🦀".repeat(8_000);
+    let mut posted = Vec::new();
+    for _ in 0..300 {
+        posted.push(ann.say(channel, &long).await);
+    }
+    let mut heard = Vec::new();
+    let code = loop {
+        match slow.next_or_close().await {
+            Ok(frame) => heard.push(frame["data"]["id"].as_i64().unwrap()),
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(code, 4508);
+    assert!(!heard.is_empty() && heard.len() < posted.len(), "{} of {}", heard.len(), posted.len());
+    let mut again = bob.socket().await;
+    let (answer, events) = again.resume(slow.seq).await;
+    assert_eq!(answer["type"], "resumed");
+    heard.extend(events.iter().map(|event| event["data"]["id"].as_i64().unwrap()));
+    assert_eq!(heard, posted);
+}
+
 #[tokio::test]
 async fn requests_by_socket_are_the_same_operations() {
     let app = TestApp::start().await;

@@ -31,5 +31,6 @@ mod presence;
 mod rates;
 mod seed;
 mod signatures;
+mod soak;
 mod store;
 mod story;

@@ -88,6 +88,63 @@ async fn a_new_member_and_the_others_see_each_other() {
     assert_eq!(at_bobs.event("presence.changed").await["data"]["user_id"], ann.id);
 }
 
+/// What was told of somebody does not stay behind when nothing is told any more.
+#[tokio::test]
+async fn who_shares_no_channel_any_more_is_seen_to_go() {
+    let app = TestApp::start().await;
+    let (ann, bob, cid) = (app.user("ann").await, app.user("bob").await, app.user("cid").await);
+    let general = ann.channel("general", &[&bob, &cid]).await;
+    let secret = ann.private_channel("secret", &[&bob]).await;
+    let mut sockets = Vec::new();
+    for user in [&ann, &bob, &cid] {
+        sockets.push(presence(&app, user).await.0);
+    }
+    for socket in &mut sockets {
+        socket.quiet().await;
+    }
+    let offline = |user: &User| json!({ "user_id": user.id, "status": "offline", "last_seen": null });
+    let [at_anns, at_bobs, at_cids] = &mut sockets[..] else { unreachable!() };
+
+    ann.delete(&format!("/api/channels/{general}/members/{}", bob.id)).await.expect(204);
+    assert_eq!(at_cids.event("presence.changed").await["data"], offline(&bob));
+    assert_eq!(at_bobs.event("presence.changed").await["data"], offline(&cid));
+    assert_eq!(at_anns.quiet().await, [] as [Value; 0], "another channel is shared");
+
+    ann.delete(&format!("/api/channels/{secret}")).await.expect(204);
+    assert_eq!(at_anns.event("presence.changed").await["data"], offline(&bob));
+    assert_eq!(at_bobs.event("presence.changed").await["data"], offline(&ann));
+    assert_eq!(at_cids.quiet().await, [] as [Value; 0]);
+
+    bob.put("/api/users/me/status", &json!({ "status": "busy" })).await.expect(200);
+    assert_eq!(at_anns.quiet().await, [] as [Value; 0]);
+    ann.post(&format!("/api/channels/{general}/members"), &json!({ "user_id": bob.id })).await.expect(201);
+    let told = at_anns.event("presence.changed").await["data"].clone();
+    assert_eq!((&told["user_id"], &told["status"]), (&json!(bob.id), &json!("busy")));
+}
+
+/// Where pairs would be too many to be told one by one, the sockets come again to a new snapshot.
+#[tokio::test]
+async fn the_end_of_a_large_channel_is_a_new_snapshot() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await;
+    let mut others = Vec::new();
+    for n in 0..33 {
+        others.push(app.user(&format!("user{n}")).await);
+    }
+    let channel = ann.channel("general", &others.iter().collect::<Vec<_>>()).await;
+    let mut chats = Vec::new();
+    for user in &others {
+        chats.push(user.socket().await);
+    }
+    let (mut at_anns, snapshot) = presence(&app, &ann).await;
+    assert_eq!(snapshot.iter().filter(|one| one["status"] == "online").count(), 33);
+    ann.delete(&format!("/api/channels/{channel}")).await.expect(204);
+    assert_eq!(at_anns.close_code().await, 4503);
+    let (_at_anns, snapshot) = presence(&app, &ann).await;
+    assert_eq!(snapshot, [] as [Value; 0]);
+    assert_eq!(chats[0].event("channel.deleted").await["data"]["id"], channel, "a chat goes on");
+}
+
 /// A short absence is not seen; who has gone is recorded once, also when the server stops.
 #[tokio::test]
 async fn grace_hides_a_reconnect_and_last_seen_outlives_the_server() {

@@ -4,9 +4,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, client_async, connect_async,
     tungstenite::{Message, client::IntoClientRequest},
 };
 
@@ -56,6 +56,24 @@ impl Socket {
         socket
     }
 
+    /// Like [`Socket::open`], with next to no room in the system for what has come and isn't read yet.
+    pub async fn open_narrow(url: &str, token: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let host = url.strip_prefix("http://").unwrap();
+        let stream = socket.connect(host.parse().unwrap()).await.unwrap();
+        let address = format!("ws://{host}/ws/chat");
+        let (stream, _) = client_async(address, MaybeTlsStream::Plain(stream)).await.unwrap();
+        let mut socket = Self::new(url, stream).await;
+        socket.authenticate(token).await;
+        socket
+    }
+
+    async fn authenticate(&mut self, token: &str) {
+        self.send_raw(&json!({ "type": "authenticate", "data": { "token": token } }).to_string()).await;
+        self.welcome().await;
+    }
+
     /// Connects and authenticates by the first frame.
     pub async fn open(url: &str, token: &str) -> Self {
         Self::open_at(url, "/ws/chat", token).await
@@ -64,8 +82,7 @@ impl Socket {
     /// Connects to this path and authenticates by the first frame.
     pub async fn open_at(url: &str, path: &str, token: &str) -> Self {
         let mut socket = Self::connect_to(url, path).await;
-        socket.send_raw(&json!({ "type": "authenticate", "data": { "token": token } }).to_string()).await;
-        socket.welcome().await;
+        socket.authenticate(token).await;
         socket
     }
 
@@ -123,6 +140,11 @@ impl Socket {
 
     /// The next frame; none once the socket is closed. Checks that `seq` rises.
     pub async fn next(&mut self) -> Option<Value> {
+        self.next_or_close().await.ok()
+    }
+
+    /// The next frame, or the code with which the server closes. Checks that `seq` rises.
+    pub async fn next_or_close(&mut self) -> Result<Value, u16> {
         loop {
             match self.receive().await {
                 Some(Message::Text(text)) => {
@@ -136,9 +158,10 @@ impl Socket {
                         );
                         self.seq = seq;
                     }
-                    return Some(frame);
+                    return Ok(frame);
                 }
-                Some(Message::Close(_)) | None => return None,
+                Some(Message::Close(Some(close))) => return Err(close.code.into()),
+                Some(Message::Close(None)) | None => return Err(0),
                 Some(_) => {}
             }
         }
@@ -152,10 +175,8 @@ impl Socket {
     /// The code with which the server closes.
     pub async fn close_code(&mut self) -> u16 {
         loop {
-            match self.receive().await {
-                Some(Message::Close(Some(close))) => return close.code.into(),
-                Some(Message::Close(None)) | None => return 0,
-                Some(_) => {}
+            if let Err(code) = self.next_or_close().await {
+                return code;
             }
         }
     }

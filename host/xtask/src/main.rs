@@ -4,6 +4,7 @@
 //! need more than the standard library, so that it starts at once on a fresh checkout.
 #![allow(clippy::print_stderr, reason = "a tool for people at a terminal")]
 
+mod bench;
 mod compiler;
 mod fuzzer;
 mod guests;
@@ -13,7 +14,7 @@ mod process;
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use process::{Failed, cargo, run, step};
@@ -28,7 +29,9 @@ cargo xtask COMMAND
   test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner;
                        as root on Debian this installs PostgreSQL, if it isn't there
   fuzz [SECONDS]       build the same, then mutate components and install them into a server for so long (600)
-  bench [NAME] [ARGS]  build the plugins, then run a benchmark, or all of them
+  bench [NAME…] [--sockets=N]
+                       build the plugins and the server for release, then run these benchmarks, or all of
+                       them: plugin-call, post, post-latency, fanout, idle
 ";
 
 /// The places that everything here refers to.
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
         Some("run") => serve(&tree, rest),
         Some("test") => test(&tree, &rest),
         Some("fuzz") => fuzz(&tree, &rest),
-        Some("bench") => bench(&tree, &rest),
+        Some("bench") => bench::bench(&tree, &rest),
         Some("help" | "--help" | "-h") => {
             eprint!("{USAGE}");
             Ok(())
@@ -153,13 +156,4 @@ fn fuzz(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
 
 fn has_nextest(tree: &Tree) -> bool {
     process::succeeds(cargo(tree).args(["nextest", "--version"]))
-}
-
-fn bench(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
-    guests::build(tree)?;
-    step("building the benchmarks");
-    let mut bench: Command = cargo(tree);
-    bench.args(["run", "--release", "--package", "patchbay-bench", "--"]).args(rest);
-    // A captured backtrace would be measured with every error.
-    run(bench.env("RUST_LIB_BACKTRACE", "0"))
 }

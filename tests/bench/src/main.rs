@@ -5,19 +5,42 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people at a terminal")]
 
 mod bare;
+mod fanout;
+mod floor;
+mod idle;
+mod load;
 mod memory_host;
+mod options;
 mod plugin_call;
+mod post;
 mod report;
+mod table;
 
 use std::process::ExitCode;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [Benchmark; 1] = [("plugin-call", plugin_call::run)];
+const BENCHMARKS: [Benchmark; 5] = [
+    ("plugin-call", plugin_call::run),
+    ("post", || post::throughput().map_err(|error| error as _)),
+    ("post-latency", || post::latency().map_err(|error| error as _)),
+    ("fanout", || fanout::run().map_err(|error| error as _)),
+    ("idle", || idle::run().map_err(|error| error as _)),
+];
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(served) = floor::run(&arguments) {
+        return match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let wanted = options::names();
     let names = BENCHMARKS.map(|(name, _)| name);
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
         eprintln!("no benchmark {unknown:?}; there are: {}", names.join(", "));

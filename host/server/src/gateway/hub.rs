@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::Utf8Bytes;
 use patchbay_core::{ChannelId, SessionId, Status, UserId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Online,
+    outbox::Inbox,
     presence::Presence,
     router::Router,
     session::{Close, Door},
@@ -24,15 +24,6 @@ use crate::{
 /// Commands that wait; whoever sends one more waits for a place.
 const COMMANDS: usize = 1024;
 
-/// A frame on its way; serialised once, shared by all who get it.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Its place in the journal; none for signals.
-    pub seq: Option<i64>,
-    /// The frame.
-    pub text: Utf8Bytes,
-}
-
 /// A connection's end of the hub.
 #[derive(Debug)]
 pub struct Registered {
@@ -40,10 +31,8 @@ pub struct Registered {
     pub id: u64,
     /// Everything after this place of the journal comes through `live`.
     pub seq: i64,
-    /// What the user may see.
-    pub live: mpsc::Receiver<Delivery>,
-    /// Set when the connection must end.
-    pub closed: watch::Receiver<Option<Close>>,
+    /// What the user may see, and when the connection must end.
+    pub inbox: Inbox,
     /// For a presence connection: who of those that share a channel with the user is here, with what they show.
     pub here: Vec<(UserId, Status)>,
 }
@@ -158,6 +147,7 @@ async fn run(
                 router.do_chores(Instant::now());
             }
         }
+        router.hand_over();
     }
 }
 

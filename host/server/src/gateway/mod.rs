@@ -1,12 +1,14 @@
 //! The gateway: sockets that hear of what they may see, in order, without a gap.
 //!
-//! `session` is one connection as a pure state machine; `socket` drives it; `hub` is the task that reads the journal,
-//! `router` its table of who hears what; `presence` says who is here.
+//! `session` is one connection as a pure state machine; `socket` drives it; `outbox` is what waits for it; `hub` is the task
+//! that reads the journal, `router` its table of who hears what; `presence` says who is here, `members` who is told of it.
 //!
 //! Owns: delivery. Must not: write anything or decide who may do what; requests go to `ops` like REST's.
 
 mod hub;
+mod members;
 mod online;
+mod outbox;
 mod presence;
 mod router;
 mod session;
@@ -34,8 +36,12 @@ use session::Door;
 
 /// Largest frame from a client, in bytes.
 const MAX_FRAME: usize = 64 * 1024;
-/// What is read from a socket at once. The library's 128 KiB would be most of an idle connection's memory.
-const READ_BUFFER: usize = 4 * 1024;
+/// What is read from a socket at once, held for as long as it is open. The library's 128 KiB, or what the largest frame
+/// takes, would be most of an idle connection's memory; a large frame takes a few reads more.
+const READ_BUFFER: usize = 512;
+/// What is gathered before it is written, so that several frames leave in one system call. A socket keeps it once it has
+/// needed it.
+const WRITE_BUFFER: usize = 16 * 1024;
 /// What may wait unsent inside a socket before writing fails: a few of the largest messages.
 const MAX_WRITE_BUFFER: usize = 1024 * 1024;
 
@@ -67,7 +73,7 @@ async fn open(
     };
     Ok(upgrade
         .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)

@@ -12,11 +12,12 @@ use axum::extract::ws::Utf8Bytes;
 use patchbay_core::{Audience, ChannelId, Seq, SessionId, Status, Timestamp, UserId, VisiblePresence};
 use patchbay_protocol::{IsTyping, PresenceOf, event_frame, frame, signal_frame};
 use patchbay_store::Entry;
-use tokio::sync::{mpsc, watch};
 
 use super::{
     Online,
-    hub::{Delivery, Registered},
+    hub::Registered,
+    members::{Members, Shift},
+    outbox::{Delivery, Full, Outbox, outbox},
     presence::Presence,
     session::{Close, Door},
 };
@@ -25,8 +26,6 @@ use crate::{
     ops::{self, Ops},
 };
 
-/// Frames that wait for one connection. Beyond this it is too slow.
-const QUEUE: usize = 512;
 /// Entries read from the journal at once.
 const READ: i64 = 256;
 /// Channels with more connected members than this tell nobody of presence: each coming and going would be told to
@@ -42,8 +41,7 @@ struct Connection {
     door: Door,
     user: UserId,
     session: SessionId,
-    live: mpsc::Sender<Delivery>,
-    close: watch::Sender<Option<Close>>,
+    outbox: Outbox,
     follows: HashSet<ChannelId>,
 }
 
@@ -70,11 +68,10 @@ pub(super) struct Router {
     /// No more connections come in.
     closing: bool,
     connections: HashMap<u64, Connection>,
+    /// Those for whom something has been queued that they have not been told of.
+    touched: Vec<u64>,
     by_user: HashMap<UserId, Connections>,
-    /// Members who are here, by channel.
-    members: HashMap<ChannelId, HashSet<UserId>>,
-    /// The same the other way round, so that a user who leaves can be taken out.
-    channels: HashMap<UserId, HashSet<ChannelId>>,
+    members: Members,
     followers: HashMap<ChannelId, HashSet<u64>>,
 }
 
@@ -92,9 +89,9 @@ impl Router {
             next_id: 0,
             closing: false,
             connections: HashMap::new(),
+            touched: Vec::new(),
             by_user: HashMap::new(),
-            members: HashMap::new(),
-            channels: HashMap::new(),
+            members: Members::new(MAX_AUDIENCE),
             followers: HashMap::new(),
         }
     }
@@ -121,19 +118,16 @@ impl Router {
             let mut conn = self.ops.store().read().await?;
             let channels = conn.channel_ids_of(user).await?;
             let chosen = conn.user(user).await?.ok_or_else(ops::Error::unauthenticated)?.status;
-            for channel in &channels {
-                self.members.entry(*channel).or_default().insert(user);
-            }
-            self.channels.insert(user, channels.into_iter().collect());
+            let shift = self.members.arrive(user, channels);
+            self.tell_of(shift);
             self.online.insert(user);
             chosen
         };
         let change = self.presence.connect(user, chosen);
-        let (live, receiver) = mpsc::channel(QUEUE);
-        let (close, closed) = watch::channel(None);
+        let (outbox, inbox) = outbox();
         self.next_id += 1;
         let id = self.next_id;
-        let connection = Connection { door, user, session, live, close, follows: HashSet::new() };
+        let connection = Connection { door, user, session, outbox, follows: HashSet::new() };
         self.connections.insert(id, connection);
         let mine = self.by_user.entry(user).or_default();
         match door {
@@ -144,7 +138,7 @@ impl Router {
             self.tell_of_presence(&change);
         }
         let here = if door == Door::Presence { self.who_is_here(user) } else { Vec::new() };
-        Ok(Registered { id, seq: self.position, live: receiver, closed, here })
+        Ok(Registered { id, seq: self.position, inbox, here })
     }
 
     /// Asks again which of them are public: what made one private may have been routed since the connection
@@ -197,9 +191,8 @@ impl Router {
                 self.tell_of_presence(&change);
             }
             self.online.remove(user);
-            for channel in self.channels.remove(&user).unwrap_or_default() {
-                self.take_out(channel, user);
-            }
+            let shift = self.members.depart(user);
+            self.tell_of(shift);
         }
         if now < self.record_at {
             return;
@@ -225,25 +218,6 @@ impl Router {
         record(&self.ops, std::mem::take(&mut self.seen)).await;
     }
 
-    fn take_out(&mut self, channel: ChannelId, user: UserId) {
-        if let Some(members) = self.members.get_mut(&channel) {
-            members.remove(&user);
-            if members.is_empty() {
-                self.members.remove(&channel);
-            }
-        }
-        if let Some(channels) = self.channels.get_mut(&user) {
-            channels.remove(&channel);
-        }
-    }
-
-    fn put_in(&mut self, channel: ChannelId, user: UserId) {
-        if let Some(channels) = self.channels.get_mut(&user) {
-            channels.insert(channel);
-            self.members.entry(channel).or_default().insert(user);
-        }
-    }
-
     /// Routes the next page of the journal; whether there may be more.
     pub async fn catch_up(&mut self) -> Result<bool, ops::Error> {
         let mut conn = self.ops.store().read().await?;
@@ -255,7 +229,8 @@ impl Router {
             {
                 // Its members join in entries that follow, and should hear of the channel before.
                 for user in conn.member_ids(channel).await? {
-                    self.put_in(channel, user);
+                    let shift = self.members.join(channel, user);
+                    self.tell_of(shift);
                 }
             }
             self.route(&entry);
@@ -269,7 +244,8 @@ impl Router {
         if entry.kind == "member.added"
             && let (Some(channel), Some(user)) = (channel, target)
         {
-            self.put_in(channel, user);
+            let shift = self.members.join(channel, user);
+            self.tell_of(shift);
         }
         // An update that is not for everyone is one of a channel that is private now: followers may no longer
         // know what it is called.
@@ -285,11 +261,13 @@ impl Router {
         }
         match (entry.kind.as_str(), channel, target) {
             ("member.added", Some(channel), Some(user)) => self.introduce(channel, user),
-            ("member.removed", Some(channel), Some(user)) => self.take_out(channel, user),
+            ("member.removed", Some(channel), Some(user)) => {
+                let shift = self.members.leave(channel, user);
+                self.tell_of(shift);
+            }
             ("channel.deleted", Some(channel), _) => {
-                for user in self.members.remove(&channel).unwrap_or_default() {
-                    self.take_out(channel, user);
-                }
+                let shift = self.members.delete(channel);
+                self.tell_of(shift);
                 self.unfollow(channel);
             }
             _ => {}
@@ -304,7 +282,7 @@ impl Router {
         let mut users: HashSet<UserId> = entry.target_user_id.into_iter().collect();
         let mut ids: Vec<u64> = Vec::new();
         if let (Audience::Channel, Some(channel)) = (entry.audience, entry.channel_id) {
-            users.extend(self.members.get(&channel).into_iter().flatten());
+            users.extend(self.members.of(channel));
             ids.extend(self.followers.get(&channel).into_iter().flatten().filter(|id| {
                 self.connections.get(id).is_some_and(|connection| !users.contains(&connection.user))
             }));
@@ -325,12 +303,26 @@ impl Router {
         let Some(connection) = self.connections.get(&id) else { return };
         // Signals among a chat's events are worth less than the connection: they don't fill its queue.
         let is_extra = delivery.seq.is_none() && connection.door == Door::Chat;
-        if is_extra && connection.live.capacity() < QUEUE / 2 {
+        if is_extra && connection.outbox.is_crowded() {
             return;
         }
-        if connection.live.try_send(delivery.clone()).is_err() {
-            connection.close.send_replace(Some(Close::SlowConsumer));
-            self.remove(id);
+        match connection.outbox.push(delivery) {
+            Ok(true) => self.touched.push(id),
+            Ok(false) => {}
+            Err(Full) => {
+                connection.outbox.close(Close::SlowConsumer);
+                self.remove(id);
+            }
+        }
+    }
+
+    /// Has all that was queued sent. Until then a connection sleeps on, so that what one page of the journal holds for
+    /// it leaves in one write.
+    pub fn hand_over(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(connection) = self.connections.get(&id) {
+                connection.outbox.wake();
+            }
         }
     }
 
@@ -345,7 +337,7 @@ impl Router {
     pub fn pass_on(&mut self, signal: &Signal) {
         match signal {
             Signal::SessionEnded(session) => self.close(Close::Authentication, |c| c.session == *session),
-            Signal::AuthorityChanged(user) => self.close(Close::GoingAway, |c| c.user == *user),
+            Signal::AuthorityChanged(user) => self.close_of(Close::GoingAway, *user, |_| true),
             Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
             Signal::OfPlugin { channel_id, kind, json } => self.tell_of_plugin(*channel_id, kind, json),
             Signal::StatusChosen { user_id, status } => {
@@ -363,8 +355,8 @@ impl Router {
     fn tell_of_typing(&mut self, channel: ChannelId, typist: UserId) {
         let data = IsTyping { channel_id: channel.0, user_id: typist.0 };
         let delivery = Delivery { seq: None, text: Utf8Bytes::from(frame("typing", data)) };
-        let members = self.members.get(&channel).into_iter().flatten().filter(|user| **user != typist);
-        let ids: Vec<u64> = members.flat_map(|user| self.chat_of(*user)).copied().collect();
+        let members = self.members.of(channel).filter(|user| *user != typist);
+        let ids: Vec<u64> = members.flat_map(|user| self.chat_of(user)).copied().collect();
         for id in ids {
             self.deliver(id, &delivery);
         }
@@ -372,40 +364,25 @@ impl Router {
 
     fn tell_of_plugin(&mut self, channel: ChannelId, kind: &str, json: &str) {
         let delivery = Delivery { seq: None, text: Utf8Bytes::from(signal_frame(kind, json)) };
-        let members = self.members.get(&channel).into_iter().flatten();
-        let ids: Vec<u64> = members.flat_map(|user| self.chat_of(*user)).copied().collect();
+        let ids: Vec<u64> = self.members.of(channel).flat_map(|user| self.chat_of(user)).copied().collect();
         for id in ids {
             self.deliver(id, &delivery);
         }
     }
 
-    /// Those in a channel who are here and are told of each other's presence; nobody in one with too many.
-    fn acquainted(&self, channel: ChannelId) -> impl Iterator<Item = UserId> {
-        let members = self.members.get(&channel).filter(|members| members.len() <= MAX_AUDIENCE);
-        members.into_iter().flatten().copied()
-    }
-
-    /// Those who share a channel with a user.
-    fn acquaintances(&self, user: UserId) -> HashSet<UserId> {
-        let channels = self.channels.get(&user).into_iter().flatten();
-        let mut users: HashSet<UserId> = channels.flat_map(|channel| self.acquainted(*channel)).collect();
-        users.remove(&user);
-        users
-    }
-
     fn who_is_here(&self, viewer: UserId) -> Vec<(UserId, Status)> {
-        self.acquaintances(viewer).into_iter().map(|user| (user, self.presence.shown(user))).collect()
+        self.members.acquaintances(viewer).into_iter().map(|user| (user, self.presence.shown(user))).collect()
     }
 
     /// Tells those who share a channel with a user what they see of the user from now on.
     fn tell_of_presence(&mut self, change: &VisiblePresence) {
-        let users: Vec<UserId> = self.acquaintances(change.user_id).into_iter().collect();
+        let users: Vec<UserId> = self.members.acquaintances(change.user_id).into_iter().collect();
         self.tell(&users, change);
     }
 
     /// A new member and the others see each other from now on.
     fn introduce(&mut self, channel: ChannelId, newcomer: UserId) {
-        let others: Vec<UserId> = self.acquainted(channel).filter(|user| *user != newcomer).collect();
+        let others: Vec<UserId> = self.members.acquainted(channel).filter(|user| *user != newcomer).collect();
         let seen = |router: &Self, user| VisiblePresence::of(user, router.presence.shown(user), None, true);
         if self.presence.shown(newcomer) != Status::Offline {
             self.tell(&others, &seen(self, newcomer));
@@ -414,6 +391,31 @@ impl Router {
             if self.presence.shown(other) != Status::Offline {
                 self.tell(&[newcomer], &seen(self, other));
             }
+        }
+    }
+
+    fn tell_of(&mut self, shift: Shift) {
+        match shift {
+            Shift::None => {}
+            Shift::Parted(pairs) => {
+                for (one, other) in pairs {
+                    self.hide(one, other);
+                    self.hide(other, one);
+                }
+            }
+            // Their presence sockets come again, to a snapshot. What a chat tells of presence is best effort.
+            Shift::Afresh(users) => {
+                for user in users {
+                    self.close_of(Close::GoingAway, user, |door| door == Door::Presence);
+                }
+            }
+        }
+    }
+
+    /// The viewer is no longer told of a user, and is not to keep what it saw last.
+    fn hide(&mut self, user: UserId, viewer: UserId) {
+        if self.presence.shown(user) != Status::Offline {
+            self.tell(&[viewer], &VisiblePresence::of(user, Status::Offline, None, false));
         }
     }
 
@@ -437,9 +439,17 @@ impl Router {
         self.close(why, |_| true);
     }
 
+    fn close_of(&self, why: Close, user: UserId, which: impl Fn(Door) -> bool) {
+        let Some(mine) = self.by_user.get(&user) else { return };
+        let connections = mine.chat.iter().chain(&mine.presence).filter_map(|id| self.connections.get(id));
+        for connection in connections.filter(|connection| which(connection.door)) {
+            connection.outbox.close(why);
+        }
+    }
+
     fn close(&mut self, why: Close, which: impl Fn(&Connection) -> bool) {
         for connection in self.connections.values().filter(|connection| which(connection)) {
-            connection.close.send_replace(Some(why));
+            connection.outbox.close(why);
         }
     }
 }

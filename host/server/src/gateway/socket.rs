@@ -1,7 +1,8 @@
 //! Drives one connection: moves frames between the socket, the session and the operations.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    future::poll_fn,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    hub::{Delivery, Registered},
+    hub::Registered,
+    outbox::{BATCH_BYTES, Delivery, Inbox, Ready},
     session::{Action, Close, Door, HEARTBEAT, Request, Session},
 };
 use crate::{
@@ -28,10 +30,10 @@ use crate::{
     ops::{self, Caller, NewPost, Replay},
 };
 
-/// How long a write may take. A client that doesn't read for this long is gone.
+/// How long a write may take, of all that is written at once. A client that doesn't read for this long is gone.
 const WRITE: Duration = Duration::from_secs(20);
-/// Frames that go out in one write.
-const BATCH: usize = 64;
+/// The same for the last frame of a connection that is to end anyway.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why the driver stops.
 enum End {
@@ -73,39 +75,38 @@ pub(super) async fn drive(door: Door, app: App, socket: WebSocket, caller: Optio
     }
     if let Err(End::Close(why)) = end {
         let close = CloseFrame { code: why as u16, reason: Utf8Bytes::from_static(why.reason()) };
-        let _ = tokio::time::timeout(WRITE, driver.socket.send(Message::Close(Some(close)))).await;
+        let _ = tokio::time::timeout(FAREWELL, driver.socket.send(Message::Close(Some(close)))).await;
         // The client's answer to the close frame ends the connection in an orderly way; it may not come.
         let farewell = async { while let Some(Ok(_)) = driver.socket.recv().await {} };
-        let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }
 
+/// What asks the database is kept apart (`Box::pin`): inlined it would be most of an idle connection's memory.
 impl Driver {
     async fn serve(&mut self, caller: Option<Caller>) -> Result<(), End> {
         if let Some(caller) = caller {
-            self.enter(caller).await?;
+            Box::pin(self.enter(caller)).await?;
         }
         loop {
             let expires = self.member.as_ref().map(|member| member.expires);
             let deadline = expires.map_or(self.session.deadline(), |at| at.min(self.session.deadline()));
             let deadline = tokio::time::Instant::from_std(deadline);
             let is_live = self.session.is_live();
-            let (live, closed) = match &mut self.member {
-                Some(member) => (Some(&mut member.hub.live), Some(&mut member.hub.closed)),
-                None => (None, None),
-            };
+            let inbox = self.member.as_mut().map(|member| &mut member.hub.inbox);
             tokio::select! {
-                biased;
-                why = ended(closed) => return Err(End::Close(why)),
+                ready = ready(inbox, is_live) => match ready {
+                    Ready::Close(why) => return Err(End::Close(why)),
+                    Ready::Frames(frames) => self.send_live(frames).await?,
+                },
                 () = tokio::time::sleep_until(deadline) => {
                     if expires.is_some_and(|at| at <= Instant::now()) {
-                        self.check_expiry().await?;
+                        Box::pin(self.check_expiry()).await?;
                     }
                     if let Some(why) = self.session.tick(Instant::now()) {
                         return Err(End::Close(why));
                     }
                 }
-                Some(delivery) = next(live), if is_live => self.send_live(delivery).await?,
                 received = self.socket.recv() => self.receive(received).await?,
             }
         }
@@ -125,14 +126,14 @@ impl Driver {
         };
         match message {
             Message::Text(text) => match self.session.frame(Instant::now(), &text) {
-                Action::Authenticate(token, id) => match self.app.ops.authenticate(&token).await {
-                    Ok(caller) => self.enter(caller).await,
+                Action::Authenticate(token, id) => match Box::pin(self.app.ops.authenticate(&token)).await {
+                    Ok(caller) => Box::pin(self.enter(caller)).await,
                     Err(error) => {
                         self.refuse(id.as_ref(), error).await?;
                         Err(End::Close(Close::Authentication))
                     }
                 },
-                Action::Carry(request, id) => self.carry(request, id).await,
+                Action::Carry(request, id) => Box::pin(self.carry(request, id)).await,
                 Action::Reject(id, code, detail) => self.error(id.as_ref(), code, &detail).await,
                 Action::Close(why) => Err(End::Close(why)),
             },
@@ -275,6 +276,7 @@ impl Driver {
         let Some((mut from, until)) = self.session.resume(resume.seq, floor.0, here) else {
             return self.text(reply("resync", id.as_ref(), Place { seq: here })).await;
         };
+        let (mut due, mut bytes) = (Vec::new(), 0);
         while from < until {
             let page = self.app.ops.replay(&viewer, Seq(from), Seq(until)).await.map_err(going_away)?;
             let Replay::Page(entries) = page else {
@@ -282,14 +284,19 @@ impl Driver {
             };
             let Some(last) = entries.last() else { break };
             from = last.seq.0;
-            for entry in &entries {
+            for entry in entries {
                 if self.session.send(entry.seq.0) {
                     let text = event_frame(&entry.kind, entry.seq.0, &entry.payload);
-                    self.feed(Utf8Bytes::from(text)).await?;
+                    bytes += text.len();
+                    due.push(Utf8Bytes::from(text));
+                }
+                if bytes >= BATCH_BYTES {
+                    bytes = 0;
+                    self.write(std::mem::take(&mut due)).await?;
                 }
             }
-            self.flush().await?;
-            let told_to_end = self.member.as_ref().and_then(|member| *member.hub.closed.borrow());
+            self.write(std::mem::take(&mut due)).await?;
+            let told_to_end = self.member.as_ref().and_then(|member| member.hub.inbox.closed());
             if let Some(why) = told_to_end {
                 return Err(End::Close(why));
             }
@@ -298,20 +305,14 @@ impl Driver {
         self.text(reply("resumed", id.as_ref(), Place { seq: until })).await
     }
 
-    /// Sends what is due, as far as it is there already, in one write.
-    async fn send_live(&mut self, first: Delivery) -> Result<(), End> {
-        let mut next = Some(first);
-        let mut count = 0;
-        while let Some(delivery) = next.take() {
-            if delivery.seq.is_none_or(|seq| self.session.send(seq)) {
-                self.feed(delivery.text).await?;
-            }
-            count += 1;
-            if count < BATCH {
-                next = self.member.as_mut().and_then(|member| member.hub.live.try_recv().ok());
-            }
-        }
-        self.flush().await
+    /// Sends what is due in one go.
+    async fn send_live(&mut self, frames: VecDeque<Delivery>) -> Result<(), End> {
+        let due: Vec<_> = frames
+            .into_iter()
+            .filter(|delivery| delivery.seq.is_none_or(|seq| self.session.send(seq)))
+            .map(|delivery| delivery.text)
+            .collect();
+        self.write(due).await
     }
 
     async fn refuse(&mut self, id: Option<&Value>, error: ops::Error) -> Result<(), End> {
@@ -325,17 +326,18 @@ impl Driver {
     }
 
     async fn text(&mut self, text: String) -> Result<(), End> {
-        self.feed(Utf8Bytes::from(text)).await?;
-        self.flush().await
+        self.write(vec![Utf8Bytes::from(text)]).await
     }
 
-    async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
-        let feed = self.socket.feed(Message::Text(text));
-        Ok(tokio::time::timeout(WRITE, feed).await.map_err(|_| End::Gone)??)
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        Ok(tokio::time::timeout(WRITE, self.socket.flush()).await.map_err(|_| End::Gone)??)
+    /// Ends when all of it is in the system's hands, or the client has not taken it for too long.
+    async fn write(&mut self, texts: Vec<Utf8Bytes>) -> Result<(), End> {
+        let write = async {
+            for text in texts {
+                self.socket.feed(Message::Text(text)).await?;
+            }
+            self.socket.flush().await
+        };
+        Ok(tokio::time::timeout(WRITE, write).await.map_err(|_| End::Gone)??)
     }
 }
 
@@ -343,25 +345,8 @@ fn json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-/// The next live frame; never, while nobody is behind the connection.
-async fn next(live: Option<&mut tokio::sync::mpsc::Receiver<Delivery>>) -> Option<Delivery> {
-    match live {
-        Some(live) => match live.recv().await {
-            Some(delivery) => Some(delivery),
-            // The hub has let go; `ended` says why.
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
-}
-
-/// Resolves when the hub says that the connection must end.
-async fn ended(closed: Option<&mut tokio::sync::watch::Receiver<Option<Close>>>) -> Close {
-    match closed {
-        Some(closed) => match closed.wait_for(Option::is_some).await {
-            Ok(why) => why.unwrap_or(Close::GoingAway),
-            Err(_) => Close::GoingAway,
-        },
-        None => std::future::pending().await,
-    }
+/// What the hub wants; nothing, while nobody is behind the connection.
+async fn ready(inbox: Option<&mut Inbox>, wants_frames: bool) -> Ready {
+    let Some(inbox) = inbox else { return std::future::pending().await };
+    poll_fn(|context| inbox.poll(context, wants_frames)).await
 }

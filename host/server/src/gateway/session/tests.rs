@@ -38,6 +38,39 @@ fn silence_ends_a_connection_and_any_frame_keeps_it() {
     assert_eq!(session.tick(at(start, 149_999)), Some(Close::HeartbeatMissed));
 }
 
+/// Nothing but the deadlines that the driver sleeps until: a peer that has vanished without a word is noticed.
+#[test]
+fn a_half_open_connection_ends_whatever_it_was_doing() {
+    let start = Instant::now();
+    let connecting = Session::new(Door::Chat, start, true);
+    let mut pinged = open(start);
+    pinged.alive(start);
+    let mut resumed = open(start);
+    resumed.resume(90, 50, 100);
+    resumed.resumed(start, 100);
+    let mut present = Session::new(Door::Presence, start, true);
+    present.authenticated(start, 0);
+    let sessions = [
+        (connecting, 10, Close::Authentication),
+        (open(start), 75, Close::HeartbeatMissed),
+        (pinged, 75, Close::HeartbeatMissed),
+        (resumed, 75, Close::HeartbeatMissed),
+        (present, 75, Close::HeartbeatMissed),
+    ];
+    for (mut session, seconds, why) in sessions {
+        let (now, closed) = loop {
+            let now = session.deadline();
+            // What the server sends proves nothing.
+            session.send(1_000);
+            if let Some(closed) = session.tick(now) {
+                break (now, closed);
+            }
+            assert!(session.deadline() > now, "the driver would spin");
+        };
+        assert_eq!((now - start, closed), (Duration::from_secs(seconds), why));
+    }
+}
+
 #[test]
 fn live_events_wait_a_moment_for_a_resume() {
     let start = Instant::now();
