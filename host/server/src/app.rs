@@ -76,7 +76,8 @@ impl App {
         let files = files(&config)?;
         let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
-        let runtime_config = RuntimeConfig { compile_time: config.plugins.compile_time, ..runtime_config };
+        let runtime_config =
+            RuntimeConfig { compiler: myself(), compile_time: config.plugins.compile_time, ..runtime_config };
         let host = Arc::new(PluginHost(ops.clone()));
         let runtime = Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
@@ -354,6 +355,12 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })
+}
+
+/// This program, also after its file has been replaced.
+fn myself() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
 
 /// `plugins` beside the program, or one level above it as in a build directory.
