@@ -43,7 +43,9 @@ impl Cache {
         patience: Duration,
     ) -> Result<Self, RuntimeError> {
         let path = directory.display().to_string();
-        create_private(&directory).map_err(|source| RuntimeError::Cache { path, source })?;
+        let cache = |source| RuntimeError::Cache { path: path.clone(), source };
+        create_private(&directory).map_err(cache)?;
+        remove_drafts(&directory).map_err(cache)?;
         Ok(Self { directory, compiler: Arc::new(Semaphore::new(1)), program, patience })
     }
 
@@ -85,6 +87,17 @@ fn create_private(directory: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn create_private(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
+}
+
+/// What a host left unfinished that was killed.
+fn remove_drafts(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn file_name(engine: &wasmtime::Engine, digest: &str) -> String {
@@ -191,5 +204,22 @@ fn deserialize(engine: &wasmtime::Engine, compiled: &[u8]) -> wasmtime::Result<C
     #[allow(unsafe_code)]
     unsafe {
         Component::deserialize(engine, compiled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_unfinished_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".1-ThreadId(1).in", "abc.cwasm"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        Cache::open(dir.path().to_owned(), None, Duration::from_secs(1)).unwrap();
+        let left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["abc.cwasm"]);
     }
 }

@@ -118,6 +118,6 @@ fn wait(child: &mut Child, given_up: &AtomicBool) -> std::io::Result<Option<Exit
             child.wait()?;
             return Ok(None);
         }
-        thread::sleep(LOOK);
+        thread::park_timeout(LOOK);
     }
 }
