@@ -3,14 +3,18 @@
 //! Owns: a directory that only this host writes, and the one compiler that runs at a time. Must not: be given
 //! a path that others can write to; what lies there is run as machine code.
 //!
-//! A compiler can't be stopped. One that takes too long is no longer waited for, but until it ends no other begins.
+//! A compiler that takes too long is given up. One in a process of its own is killed then; one on a thread of this process
+//! goes on, and until it ends no other begins.
 
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -20,21 +24,29 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::component::Component;
 
-use crate::{LoadError, RuntimeError, limits, weight};
+use crate::{LoadError, RuntimeError, compiler, limits, weight};
 
 /// The directory.
 pub(crate) struct Cache {
     directory: PathBuf,
     /// Two cores compile one component at a time; a queue would make the first wait for all of them.
     compiler: Arc<Semaphore>,
+    /// The program that compiles, if it is not this process.
+    program: Option<PathBuf>,
     patience: Duration,
 }
 
 impl Cache {
-    pub(crate) fn open(directory: PathBuf, patience: Duration) -> Result<Self, RuntimeError> {
+    pub(crate) fn open(
+        directory: PathBuf,
+        program: Option<PathBuf>,
+        patience: Duration,
+    ) -> Result<Self, RuntimeError> {
         let path = directory.display().to_string();
-        create_private(&directory).map_err(|source| RuntimeError::Cache { path, source })?;
-        Ok(Self { directory, compiler: Arc::new(Semaphore::new(1)), patience })
+        let cache = |source| RuntimeError::Cache { path: path.clone(), source };
+        create_private(&directory).map_err(cache)?;
+        remove_drafts(&directory).map_err(cache)?;
+        Ok(Self { directory, compiler: Arc::new(Semaphore::new(1)), program, patience })
     }
 
     /// The compiled component: from the cache if this engine made it before, else compiled on a thread of its
@@ -47,13 +59,16 @@ impl Cache {
     ) -> Result<Component, LoadError> {
         let path = self.directory.join(file_name(engine, digest));
         let (engine, compiler) = (engine.clone(), Arc::clone(&self.compiler));
+        let program = self.program.clone();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let _until_dropped = GiveUp(Arc::clone(&given_up));
         let compiled = async move {
             let closed = |_| LoadError::CompileFailed("the compiler is gone".to_owned());
             let one_at_a_time = compiler.acquire_owned().await.map_err(closed)?;
             on_background_thread(move || {
                 // Given back when the work is done, whoever still waits for it.
                 let _one_at_a_time = one_at_a_time;
-                load_or_compile(&engine, &path, &bytes)
+                load_or_compile(&engine, program.as_deref(), &path, &bytes, &given_up)
             })
             .await
         };
@@ -72,6 +87,17 @@ fn create_private(directory: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn create_private(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
+}
+
+/// What a host left unfinished that was killed.
+fn remove_drafts(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn file_name(engine: &wasmtime::Engine, digest: &str) -> String {
@@ -96,12 +122,24 @@ async fn on_background_thread<T: Send + 'static>(
     told.await.unwrap_or_else(|_| Err(LoadError::CompileFailed("the compiler panicked".to_owned())))
 }
 
-fn load_or_compile(engine: &wasmtime::Engine, path: &Path, bytes: &[u8]) -> Result<Component, LoadError> {
+fn load_or_compile(
+    engine: &wasmtime::Engine,
+    program: Option<&Path>,
+    path: &Path,
+    bytes: &[u8],
+    given_up: &AtomicBool,
+) -> Result<Component, LoadError> {
     if let Some(component) = load(engine, path) {
         return Ok(component);
     }
     weight::check(bytes)?;
-    let compiled = engine.precompile_component(bytes).map_err(|error| explain(bytes, &error))?;
+    let compiled = match program {
+        Some(program) => compiler::in_process(program, &draft(path), bytes, given_up),
+        None => {
+            engine.precompile_component(bytes).map_err(|error| LoadError::CompileFailed(format!("{error:#}")))
+        }
+    };
+    let compiled = compiled.map_err(|error| explain(bytes, error))?;
     // A cache that can't be written costs time at the next start, not this load.
     if let Err(error) = store(path, &compiled) {
         tracing::warn!(path = %path.display(), %error, "compiled plugin not cached");
@@ -110,10 +148,25 @@ fn load_or_compile(engine: &wasmtime::Engine, path: &Path, bytes: &[u8]) -> Resu
 }
 
 /// The compiler refuses what is invalid and what it can't do alike; the validator tells which it was.
-fn explain(bytes: &[u8], error: &wasmtime::Error) -> LoadError {
-    match wasmparser::Validator::new().validate_all(bytes) {
-        Err(invalid) => LoadError::Malformed(invalid.to_string()),
-        Ok(_) => LoadError::CompileFailed(format!("{error:#}")),
+fn explain(bytes: &[u8], error: LoadError) -> LoadError {
+    match (&error, wasmparser::Validator::new().validate_all(bytes)) {
+        (LoadError::CompileFailed(_), Err(invalid)) => LoadError::Malformed(invalid.to_string()),
+        _ => error,
+    }
+}
+
+/// A path beside this one that no other thread or process uses.
+fn draft(path: &Path) -> PathBuf {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    directory.join(format!(".{}-{:?}", std::process::id(), thread::current().id()))
+}
+
+/// Says that nobody waits any more.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -131,8 +184,7 @@ fn load(engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
 const DIGEST_BYTES: usize = 32;
 
 fn store(path: &Path, compiled: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let draft = directory.join(format!(".{}-{:?}", std::process::id(), thread::current().id()));
+    let draft = draft(path);
     let write = || {
         let mut file = fs::File::create(&draft)?;
         file.write_all(&Sha256::digest(compiled))?;
@@ -152,5 +204,22 @@ fn deserialize(engine: &wasmtime::Engine, compiled: &[u8]) -> wasmtime::Result<C
     #[allow(unsafe_code)]
     unsafe {
         Component::deserialize(engine, compiled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_unfinished_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".1-ThreadId(1).in", "abc.cwasm"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        Cache::open(dir.path().to_owned(), None, Duration::from_secs(1)).unwrap();
+        let left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["abc.cwasm"]);
     }
 }

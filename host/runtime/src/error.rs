@@ -87,8 +87,7 @@ pub enum LoadError {
     CompileFailed(String),
     /// The compiler did not come to an end in time.
     #[error(
-        "the component was not compiled within {} s; it goes on being compiled, so try again later, or build it \
-         smaller",
+        "the component was not compiled within {} s; build it smaller, with smaller functions",
         .limit.as_secs_f32()
     )]
     CompileTimeout {

@@ -18,6 +18,7 @@ mod bindings;
 mod cache;
 mod call;
 pub mod capabilities;
+mod compiler;
 mod cpu;
 mod decorate;
 mod engine;
@@ -41,6 +42,7 @@ mod wasi;
 mod weight;
 
 pub use call::Unwell;
+pub use compiler::{COMPILE_COMMAND, compile_file};
 pub use decorate::Decorations;
 pub use engine::wasmtime_config;
 pub use error::{CallError, HostError, HostErrorKind, LoadError, RuntimeError};
@@ -107,6 +109,9 @@ impl<T> Host for T where
 pub struct RuntimeConfig {
     /// Where compiled plugins are kept. Made if missing; must be writable by the host alone.
     pub cache_dir: PathBuf,
+    /// The program that compiles: it is called with [`COMPILE_COMMAND`] and two paths, and does what [`compile_file`]
+    /// does. None: a thread of this process compiles, which can't be stopped.
+    pub compiler: Option<PathBuf>,
     /// How long a component may wait for the compiler and be compiled.
     pub compile_time: Duration,
     /// Most calls of all plugins at once; a call waits for its turn as long as [`Limits::queue_wait`].
@@ -118,6 +123,7 @@ impl RuntimeConfig {
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
+            compiler: None,
             compile_time: limits::COMPILE_TIME,
             max_concurrent_calls: limits::CONCURRENT_CALLS,
         }
@@ -177,7 +183,7 @@ impl Runtime {
         let (unwell, told) = mpsc::channel(UNWELL);
         let runtime = Self {
             context: Arc::new(Context { engine, host, unwell }),
-            cache: cache::Cache::open(config.cache_dir, config.compile_time)?,
+            cache: cache::Cache::open(config.cache_dir, config.compiler, config.compile_time)?,
             registry: Registry::default(),
             permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
             hook_permits: Arc::new(Semaphore::new(limits::HOOK_CALLS as usize)),

@@ -78,7 +78,8 @@ impl App {
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
         let (online, connections) = (Online::default(), Connections::new(&config));
         let host = Arc::new(PluginHost(ops.clone(), online.clone()));
-        let runtime_config = RuntimeConfig { compile_time: config.plugins.compile_time, ..runtime_config };
+        let runtime_config =
+            RuntimeConfig { compiler: myself(), compile_time: config.plugins.compile_time, ..runtime_config };
         let (runtime, unwell) =
             Runtime::new(runtime_config, host).map_err(|e| StartError::new("plugin runtime", e))?;
         let plugins = Deployment::new(ops.clone(), runtime, &config.plugins, http::native_paths());
@@ -359,6 +360,12 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })
+}
+
+/// This program, also after its file has been replaced.
+fn myself() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
 
 /// `plugins` beside the program, or one level above it as in a build directory.

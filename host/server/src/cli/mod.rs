@@ -80,6 +80,9 @@ enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// What the server calls to compile a component.
+    #[command(name = patchbay_runtime::COMPILE_COMMAND, hide = true)]
+    CompilePlugin { input: PathBuf, output: PathBuf },
 }
 
 #[derive(Args)]
@@ -154,6 +157,8 @@ pub fn run() -> ExitCode {
         Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await
         }),
+        Command::CompilePlugin { input, output } => patchbay_runtime::compile_file(&input, &output)
+            .map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
         Command::Plugin(command) => match command.settings() {
             None => command.run_alone().map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
             Some(settings) => as_operator(settings, Ok(None), async |way, _| command.run(way).await),

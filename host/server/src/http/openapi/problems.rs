@@ -71,11 +71,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("422", "export_mismatch", "The component's exports don't fit the contract."),
     ("422", "import_mismatch", "The component's imports don't fit the contract."),
     ("422", "compile_failed", "The component can't be compiled."),
-    (
-        "422",
-        "compile_timeout",
-        "The component was not compiled in time; it goes on, so trying again later may help.",
-    ),
+    ("422", "compile_timeout", "The component was not compiled in time."),
     ("422", "signature_missing", "Only signed components are accepted here."),
     ("422", "signature_invalid", "The component's signature is malformed or of other bytes."),
     ("422", "signature_untrusted", "The component was signed with a key that is not trusted here."),
