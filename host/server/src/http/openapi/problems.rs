@@ -64,6 +64,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("422", "compile_failed", "The component can't be compiled."),
     ("422", "resources_exceeded", "The component needs more than its limits."),
     ("422", "start_failed", "The component does not start."),
+    ("422", "config_required", "The plugin can't do without config values that are not set."),
     ("426", "upgrade_required", "This path is a WebSocket's."),
     (
         "429",
