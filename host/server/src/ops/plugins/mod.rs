@@ -167,7 +167,7 @@ impl Deployment {
             self.persist(Change { before, row: row.clone(), version, secrets: None }, by).await?;
             return Ok((self.describe(row).await?, is_new));
         }
-        if let Some(why) = unmet {
+        if let Some(why) = unmet.filter(|_| row.enabled) {
             return Err(config_required(why));
         }
         let plugin = self.0.runtime.prepare(bytes.clone(), &grants).await.map_err(refused)?;
