@@ -48,6 +48,23 @@ pub async fn probe() {
 }
 
 #[tokio::test]
+async fn a_handle_that_nobody_gave_stands_for_nobody() {
+    let (_app, _root, ann, _) = with_probe().await;
+    let mut trapped = 0;
+    for handle in [0, 1, 2, 3, 4, 77, 1 << 20, u32::MAX] {
+        let answer = call(&ann, "actor/forge", json!({ "handle": handle })).await;
+        // The one that the call came with is its caller, whatever way its number was found.
+        if answer.status == 200 {
+            assert_eq!(answer.body, json!({ "user_id": ann.id, "is_superuser": false }), "{handle}");
+        } else {
+            assert_eq!(answer.problem(502), "plugin_trapped", "{handle}");
+            trapped += 1;
+        }
+    }
+    assert!(trapped >= 6, "{trapped}");
+}
+
+#[tokio::test]
 async fn what_the_operator_sets_is_read_at_each_call_and_secrets_are_told_to_nobody_else() {
     let (mut app, root, ann, _) = with_probe().await;
     let get = async |key: &str| call(&ann, "config/get", json!({ "key": key })).await;

@@ -40,6 +40,11 @@ pub fn without_manifest(component: &[u8]) -> Vec<u8> {
     component[..start].to_vec()
 }
 
+/// A component with this manifest in place of its own.
+pub fn repacked(component: &[u8], manifest: &str) -> Vec<u8> {
+    packed(&without_manifest(component), manifest)
+}
+
 /// A component's manifest.
 pub fn manifest(component: &[u8]) -> String {
     let at = component.windows(MANIFEST.len()).rposition(|window| window == MANIFEST.as_bytes()).unwrap();
@@ -48,5 +53,5 @@ pub fn manifest(component: &[u8]) -> String {
 
 /// The same plugin with another name, in its paths too.
 pub fn renamed(component: &[u8], from: &str, to: &str) -> Vec<u8> {
-    packed(&without_manifest(component), &manifest(component).replace(from, to))
+    repacked(component, &manifest(component).replace(from, to))
 }

@@ -8,7 +8,6 @@ mod client;
 mod component;
 mod contract;
 mod fuzzer;
-mod pack;
 pub mod plugins;
 pub mod postgres;
 mod raw;
@@ -18,9 +17,8 @@ mod socket;
 
 pub use backup::Backup;
 pub use client::{Answer, User, anonymous};
-pub use component::{custom_section, leb, manifest, packed, renamed, without_manifest};
+pub use component::{custom_section, leb, manifest, packed, renamed, repacked, without_manifest};
 pub use fuzzer::fuzzer;
-pub use pack::{repacked, without_manifest};
 pub use raw::{Raw, RawAnswer};
 pub use s3::{S3, files_below};
 pub use server::{Ran, TestApp, command, component, eventually, guest, program};

@@ -48,6 +48,7 @@ fn limit(body: &Value) -> u32 {
 fn call(interface: &str, function: &str, actor: &Actor, body: &Value) -> Result<Value, Error> {
     let (id, channel) = (number(body, "id"), number(body, "channel"));
     Ok(match (interface, function) {
+        ("actor", "forge") => forged(number(body, "handle")),
         ("actor", "who") => json!({
             "user_id": actor.user_id(), "is_bot": actor.is_bot(), "is_superuser": actor.is_superuser(),
         }),
@@ -95,6 +96,14 @@ fn call(interface: &str, function: &str, actor: &Actor, body: &Value) -> Result<
         ("http_client", "send") => call_http(body)?,
         _ => return Err(Error::not_found("no such interface or function")),
     })
+}
+
+/// Whom a handle stands for that nobody has given.
+#[allow(unsafe_code, reason = "what a plugin that means harm would write")]
+fn forged(handle: u64) -> Value {
+    // SAFETY: none; the host has to see to it that nothing comes of this.
+    let actor = std::mem::ManuallyDrop::new(unsafe { Actor::from_handle(handle as u32) });
+    json!({ "user_id": actor.user_id(), "is_superuser": actor.is_superuser() })
 }
 
 fn file(file: files::File) -> Value {

@@ -77,6 +77,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("422", "signature_untrusted", "The component was signed with a key that is not trusted here."),
     ("422", "resources_exceeded", "The component needs more than its limits."),
     ("422", "start_failed", "The component does not start."),
+    ("422", "config_required", "The plugin can't do without config values that are not set."),
     ("426", "upgrade_required", "This path is a WebSocket's."),
     (
         "429",

@@ -228,7 +228,7 @@ impl Deployment {
             self.persist(change, by).await?;
             return Ok((self.describe(row).await?, is_new));
         }
-        if let Some(why) = unmet {
+        if let Some(why) = unmet.filter(|_| row.enabled) {
             return Err(config_required(why));
         }
         let plugin = self.ready(&row, (&digest, bytes), &grants).await?;
