@@ -41,6 +41,7 @@ const CHANNEL_BOUND: &[(&str, &str, &str)] = &[
     ("POST", "/api/messages/{message_id}/reactions", r#"{"emoji":"👍"}"#),
     ("DELETE", "/api/messages/{message_id}/reactions", "?emoji=👍"),
     ("DELETE", "/api/messages/{message_id}/reactions/{emoji}", ""),
+    ("POST", "/api/commands", r#"{"channel_id": CHANNEL, "text": "/anything"}"#),
 ];
 
 /// Endpoints that belong to nobody's channel. Whoever adds an endpoint puts it into one of the two lists.
@@ -50,6 +51,11 @@ const OTHERS: &[&str] = &[
     "/api/admin/invites/{id}",
     "/api/admin/plugins",
     "/api/admin/plugins/{name}",
+    "/api/admin/plugins/{name}/backfill",
+    "/api/admin/plugins/{name}/dead-letters",
+    "/api/admin/plugins/{name}/log",
+    "/api/admin/plugins/{name}/redeliver",
+    "/api/admin/plugins/{name}/rollback",
     "/api/admin/users",
     "/api/admin/users/{id}",
     "/api/auth/login",
@@ -59,6 +65,7 @@ const OTHERS: &[&str] = &[
     "/api/auth/sessions",
     "/api/auth/sessions/{id}",
     "/api/channels",
+    "/api/commands",
     "/api/docs",
     "/api/docs/{file}",
     "/api/files/upload",
@@ -136,6 +143,7 @@ impl Secrets {
             .replace("{user_id}", &self.owner.id.to_string())
             .replace("{emoji}", "👍")
             .replace("OWNER", &self.owner.id.to_string())
+            .replace("CHANNEL", &self.channel.to_string())
             .replace("MESSAGE", &self.message.to_string())
             .replace("ME", &me.id.to_string())
     }

@@ -100,19 +100,20 @@ async fn what_it_can_not_handle_becomes_a_dead_letter_and_holds_nothing_up() {
     for app in each_database().await {
         let (ann, channel) = with_recorder(&app).await;
         hurry(&ann).await;
+        let mut ids = std::collections::HashMap::new();
         for text in ["one", "poison", "two", "reject", "later", "three"] {
-            ann.say(channel, text).await;
+            ids.insert(text, ann.say(channel, text).await);
         }
         let events = recorded(&ann, "event", |events| contents(events).contains(&"three".to_owned())).await;
         let heard: Vec<_> = contents(&events).into_iter().filter(|text| text != "reject").collect();
         assert_eq!(heard, ["one", "two", "three"]);
         let path = format!("{ADMIN}/dead-letters");
         let letters = ann.until(&path, |list| list["items"].as_array().unwrap().len() == 3).await;
-        let of = |n: usize| {
-            (letters["items"][n]["payload"]["content"].clone(), letters["items"][n]["error"].to_string())
-        };
+        let of =
+            |n: usize| (letters["items"][n]["message_id"].as_i64(), letters["items"][n]["error"].to_string());
         let ((later, why_later), (rejected, why_rejected), (poison, why_poison)) = (of(0), of(1), of(2));
-        assert_eq!((later, rejected, poison), (json!("later"), json!("reject"), json!("poison")));
+        assert_eq!([later, rejected, poison], ["later", "reject", "poison"].map(|text| Some(ids[text])));
+        assert!(letters["items"][0]["payload"].is_null(), "operators do not read along");
         assert!(why_later.contains("not yet") && why_rejected.contains("not mine"), "{letters:#}");
         assert!(why_poison.contains("plugin_trapped"), "{letters:#}");
         assert_eq!(
@@ -120,6 +121,7 @@ async fn what_it_can_not_handle_becomes_a_dead_letter_and_holds_nothing_up() {
             (&json!(2), &json!(1))
         );
         assert_eq!(ann.get(ADMIN).await.expect(200)["dead_letters"], 3);
+        assert_eq!(ann.get(&format!("{path}?limit=2")).await.expect(200)["has_more"], true);
 
         // Nothing has changed about them.
         let redeliver = format!("{ADMIN}/redeliver");
@@ -132,12 +134,10 @@ async fn what_it_can_not_handle_becomes_a_dead_letter_and_holds_nothing_up() {
         assert_eq!(again, json!({ "redelivered": 1, "failed": 0, "left": 0 }));
         recorded(&ann, "event", |events| contents(events).contains(&"later".to_owned())).await;
 
-        // The content of a message that is gone is gone from here too.
-        let poison = letters["items"][2]["payload"]["id"].as_i64().unwrap();
-        ann.delete(&format!("/api/messages/{poison}")).await.expect(204);
-        let left = ann.get(&path).await.expect(200);
-        assert_eq!(left["items"].as_array().unwrap().len(), 2);
-        assert!(!left.to_string().contains("\"poison\""), "{left:#}");
+        // The content of a message that is gone is gone from here too: what comes again is empty.
+        ann.delete(&format!("/api/messages/{}", ids["poison"])).await.expect(204);
+        let left = json!({ "ids": [letters["items"][2]["id"]] });
+        assert_eq!(ann.post(&redeliver, &left).await.expect(200)["redelivered"], 1);
         // And the guest's failure is in its log, with its function.
         let log = ann.get(&format!("{ADMIN}/log")).await.expect(200);
         assert!(log["items"].to_string().contains("plugin_trapped"), "{log:#}");
@@ -319,7 +319,7 @@ async fn two_bots_do_not_answer_each_other_for_ever() {
         list["items"].as_array().unwrap().iter().map(|m| m["content"].to_string()).collect();
     texts.sort();
     // One by ann, each bot's answer to it, and each bot's answer to the other's.
-    assert_eq!(texts, ["\"answer\"", "\"answer!\"", "\"answer!\"", "\"answer!!\"", "\"answer!!\""]);
+    assert_eq!(texts, ["\"answer!!\"", "\"answer!!\"", "\"answer!\"", "\"answer!\"", "\"answer\""]);
     let events = recorded(&ann, "event", |events| contents(events).len() == 3).await;
     let marks: Vec<_> = events
         .iter()

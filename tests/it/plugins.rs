@@ -79,7 +79,9 @@ async fn a_bad_component_is_refused_and_the_old_one_serves_on() {
         let code = answer.problem(422);
         assert!(codes.contains(&code.as_str()), "{what}: {code}");
         let after = ann.get("/api/admin/plugins/reactions").await.expect(200);
-        assert_eq!(after, before, "{what}");
+        for field in ["state", "digest", "version", "capabilities_granted", "versions", "updated_at"] {
+            assert_eq!(after[field], before[field], "{what}: {field}");
+        }
         let path = format!("/api/messages/{message}/reactions");
         ann.get(&path).await.expect(200);
     }

@@ -157,8 +157,10 @@ pub struct DeadLetter {
     pub channel_id: Option<i64>,
     /// Who did it.
     pub actor_id: Option<i64>,
-    /// The event's data; of a job, its `id`, `payload` and `due`.
-    pub payload: Box<serde_json::value::RawValue>,
+    /// The message that it is about.
+    pub message_id: Option<i64>,
+    /// Of a job, its `id`, `payload` and `due`. An event's data is for those who may see the event, so it is null here.
+    pub payload: Option<Box<serde_json::value::RawValue>>,
     /// Why the last attempt failed.
     pub error: String,
     /// How many there were.

@@ -47,6 +47,8 @@ pub struct DeadLetterRow {
     pub seq: Option<i64>,
     /// Where it happened.
     pub channel_id: Option<i64>,
+    /// The message whose content the payload holds.
+    pub message_id: Option<i64>,
     /// Who did it.
     pub actor_id: Option<i64>,
     /// The plugin through which it was done.
@@ -66,7 +68,7 @@ pub struct DeadLetterRow {
 }
 
 const SELECT: &str =
-    "SELECT id, plugin, kind, seq, channel_id, actor_id, origin, depth, payload, at, error, attempts,
+    "SELECT id, plugin, kind, seq, channel_id, message_id, actor_id, origin, depth, payload, at, error, attempts,
         created_at FROM dead_letters WHERE plugin = ";
 
 impl Conn {

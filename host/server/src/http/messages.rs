@@ -168,7 +168,11 @@ pub(super) fn describe(doc: &mut Document) {
         .says("List a channel's messages", "Newest first.")
         .refuses(404, &["channel_not_found"]);
     doc.post("/api/channels/{id}/messages", post)
-        .says("Post a message", "A reply to a reply belongs to the thread's root.")
+        .says(
+            "Post a message",
+            "A reply to a reply belongs to the thread's root. Plugins may change or refuse the text.",
+        )
+        .refuses(422, &["message_refused"])
         .header(
             "Idempotency-Key",
             &json!({ "type": "string", "minLength": 1, "maxLength": text::MAX_KEY_CHARS }),
@@ -181,7 +185,11 @@ pub(super) fn describe(doc: &mut Document) {
         .refuses(409, &["conflict"]);
     doc.get("/api/messages/{id}", get).says("Get a message", "").refuses(404, &["message_not_found"]);
     doc.change("/api/messages/{id}", edit)
-        .says("Edit a message", "For its sender. The version before is kept.")
+        .says(
+            "Edit a message",
+            "For its sender. The version before is kept. Plugins may change or refuse the text.",
+        )
+        .refuses(422, &["message_refused"])
         .refuses(403, &["forbidden"])
         .refuses(404, &["message_not_found"]);
     doc.delete("/api/messages/{id}", delete)
