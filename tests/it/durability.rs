@@ -349,7 +349,7 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_nothing_else() {
         };
         assert!(full.headers.contains_key("retry-after"));
         assert_eq!(full.problem(503), "unavailable");
-        let part = reqwest::multipart::Part::bytes(vec![7; 1 << 20]).file_name("a.bin");
+        let part = reqwest::multipart::Part::bytes(vec![7; 8 << 20]).file_name("a.bin");
         let form = reqwest::multipart::Form::new().part("file", part);
         let upload = ann.request(reqwest::Method::POST, "/api/files/upload").multipart(form);
         assert_eq!(ann.send(upload).await.problem(503), "unavailable");

@@ -290,6 +290,10 @@ async fn hooks_are_called_in_the_operators_order() {
     let posted = ann.post(&path, &json!({ "content": "fixme" })).await.expect(201);
     assert_eq!(posted["content"], "posted");
 
+    for name in ["recorder", "second"] {
+        let patient = json!({ "limits": { "hook_wall_ms": 5_000 } });
+        ann.patch(&format!("/api/admin/plugins/{name}"), &patient).await.expect(200);
+    }
     // A hook that posts is not called for its own message; the other one is, and its answer to that is one too many.
     ann.post(&path, &json!({ "content": "echo" })).await.expect(201);
     let list = ann.get(&path).await.expect(200);

@@ -184,7 +184,7 @@ table! {
     hook_cpu_ms: hook.cpu = 10, 1 => SECOND,
         "Computing of one hook. The sender of the message waits for it.";
     hook_wall_ms: hook.wall = 250, 1 => 5 * SECOND,
-        "One hook, waiting included: a hook that writes waits for the disk. All hooks of a message have 500 ms together.";
+        "One hook, waiting included: a hook that writes waits for the disk. All hooks of a message have 2 s together.";
     events_cpu_ms: events.cpu = 5 * SECOND, 1 => 5 * MINUTE,
         "Computing of one batch of events. Nobody waits for it, but the machine is shared.";
     events_wall_ms: events.wall = 30 * SECOND, 10 => 30 * MINUTE,

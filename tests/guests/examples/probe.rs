@@ -27,7 +27,14 @@ impl Http for Guest {
     }
 }
 
-patchbay_sdk::register!(Guest: http);
+/// That of its manifest, which the host does not let it schedule over.
+impl patchbay_sdk::Jobs for Guest {
+    fn run(_: patchbay_sdk::DueJob) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+patchbay_sdk::register!(Guest: http, jobs);
 
 fn text<'a>(body: &'a Value, field: &str) -> &'a str {
     body.get(field).and_then(Value::as_str).unwrap_or_default()

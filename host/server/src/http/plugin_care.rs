@@ -158,5 +158,6 @@ pub(super) fn describe(doc: &mut Document) {
     doc.post("/api/admin/plugins/{name}/redeliver", redeliver)
         .says("Deliver dead letters again", "Those that are handled are removed.")
         .refuses(403, &["forbidden"])
-        .refuses(404, &["plugin_not_found"]);
+        .refuses(404, &["plugin_not_found"])
+        .refuses(409, &["plugin_not_serving"]);
 }

@@ -47,6 +47,7 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("409", "managed_by_settings", "The operator's settings file decides this."),
     ("409", "bundled", "The plugin came with the host: it can be disabled, not removed."),
     ("409", "nothing_to_roll_back", "No version served before this one."),
+    ("409", "plugin_not_serving", "The plugin is disabled, waits, failed or is in quarantine."),
     ("409", "no_events", "The plugin does not serve, or follows no events."),
     ("409", "conflict", "It contradicts what is there."),
     ("413", "too_large", "The body is larger than may be."),

@@ -46,12 +46,13 @@ impl Deployment {
     /// Delivers letters again, the oldest first: all, or those of these ids.
     ///
     /// # Errors
-    /// [`Error::Forbidden`], [`Error::NotFound`]; [`Error::Unavailable`] if the plugin does not serve.
+    /// [`Error::Forbidden`], [`Error::NotFound`]; [`Error::Conflict`] with `plugin_not_serving`.
     pub async fn redeliver(&self, by: &Admin, name: &str, ids: Option<Vec<i64>>) -> Result<Redelivered> {
         by.demand()?;
         self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
         let plugin = self.0.runtime.get(name).filter(|plugin| !plugin.is_quarantined());
-        let plugin = plugin.ok_or_else(|| Error::Unavailable("the plugin does not serve".into()))?;
+        let plugin = plugin
+            .ok_or_else(|| Error::Conflict("plugin_not_serving", "the plugin does not serve".into()))?;
         let mut conn = self.0.ops.store().read().await?;
         let found = conn.dead_letters_to_redeliver(name, ids.as_deref(), AT_ONCE + 1).await?;
         drop(conn);
