@@ -148,6 +148,7 @@ async fn kv_probe() {
 use crate::{
     capabilities::{probe, wasi_probe},
     platform::recorder,
+    released::released,
 };
 
 /// One instruction can't be interrupted, but what it costs is bounded by the call's memory and counted.

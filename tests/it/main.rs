@@ -29,6 +29,7 @@ mod plugins;
 mod postgres;
 mod presence;
 mod rates;
+mod released;
 mod seed;
 mod signatures;
 mod soak;

@@ -136,3 +136,62 @@ async fn plugins_are_installed_while_no_server_runs() {
     let root = root.at(&app.url);
     assert_eq!(root.get("/api/plugins/whoami/me").await.expect(200)["user_id"], root.id);
 }
+
+#[tokio::test]
+async fn a_plugin_is_looked_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = TestApp::start().await;
+    let root = app.user("root").await;
+    let channel = root.channel("general", &[]).await;
+    root.say(channel, "old").await;
+    let recorder = guest("recorder");
+    let component = file(dir.path(), "recorder.wasm", &recorder);
+    plugin(&app, &["install", component.to_str().unwrap(), "--grant-all"]).await.expect();
+    let member = json!({ "user_id": root.id_of("recorder").await });
+    root.post(&format!("/api/channels/{channel}/members"), &member).await.expect(201);
+    plugin(&app, &["limits", "recorder", "event_attempts=1"]).await.expect();
+
+    root.say(channel, "poison").await;
+    let admin = "/api/admin/plugins/recorder";
+    root.until(admin, |plugin| plugin["dead_letters"] == 1).await;
+    let letters = plugin(&app, &["dead-letters", "recorder"]).await.expect();
+    assert!(letters.contains("\tmessage.created\t") && letters.contains("plugin_trapped"), "{letters}");
+    let id = letters.split('\t').next().unwrap();
+    let again = plugin(&app, &["redeliver", "recorder", id]).await.expect();
+    assert_eq!(again, "0 handled, 1 failed again, 0 not tried\n");
+    let log = plugin(&app, &["logs", "recorder"]).await.expect();
+    assert!(log.contains("events failed: plugin_trapped"), "{log}");
+    let told = plugin(&app, &["backfill", "recorder"]).await.expect();
+    assert!(told.contains("of 2 messages"), "{told}");
+
+    let second = manifest(&recorder).replace("0.1.0", "0.2.0");
+    let newer = file(dir.path(), "newer.wasm", &packed(&without_manifest(&recorder), &second));
+    plugin(&app, &["upgrade", "recorder", newer.to_str().unwrap()]).await.expect();
+    let back = plugin(&app, &["rollback", "recorder"]).await.expect();
+    assert!(back.starts_with("recorder\t0.1.0\tactive"), "{back}");
+    let refused = plugin(&app, &["remove", "reactions", "--yes"]).await.expect_failure();
+    assert!(refused.contains("came with the host"), "{refused}");
+    assert_eq!(plugin(&app, &["remove", "recorder", "--yes"]).await.expect(), "recorder is removed\n");
+    root.get(admin).await.problem(404);
+}
+
+#[tokio::test]
+async fn texts_of_a_config_need_no_quotes() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = TestApp::start().await;
+    let root = app.user("root").await;
+    let keys =
+        "[[config]]\nkey = \"word\"\ntype = \"string\"\n[[config]]\nkey = \"size\"\ntype = \"integer\"\n";
+    let old = guest("whoami");
+    let component = file(
+        dir.path(),
+        "whoami.wasm",
+        &packed(&without_manifest(&old), &format!("{}\n{keys}", manifest(&old))),
+    );
+    plugin(&app, &["install", component.to_str().unwrap(), "--grant-all"]).await.expect();
+    plugin(&app, &["config", "whoami", "word=123", "size=4"]).await.expect();
+    let shown = root.get("/api/admin/plugins/whoami").await.expect(200);
+    assert_eq!(shown["config"], json!({ "word": "123", "size": 4 }));
+    let refused = plugin(&app, &["config", "whoami", "size=big"]).await.expect_failure();
+    assert!(refused.contains("config.size"), "{refused}");
+}

@@ -12,6 +12,7 @@ mod load;
 mod memory_host;
 mod options;
 mod plugin_call;
+mod plugin_load;
 mod post;
 mod report;
 mod table;
@@ -21,8 +22,10 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 7] = [
     ("plugin-call", plugin_call::run),
+    ("plugin-route", || plugin_load::route().map_err(|error| error as _)),
+    ("swap", || plugin_load::swap().map_err(|error| error as _)),
     ("post", || post::throughput().map_err(|error| error as _)),
     ("post-latency", || post::latency().map_err(|error| error as _)),
     ("fanout", || fanout::run().map_err(|error| error as _)),

@@ -204,7 +204,9 @@ impl PluginCommand {
             Self::Redeliver { name, ids, .. } => {
                 let body = if ids.is_empty() { json!({}) } else { json!({ "ids": ids }) };
                 let done = way.call(Method::POST, &path(name, "/redeliver"), Some(&body)).await?;
-                say(&format!("{} are given to {name} once more", show::number(&done, "redelivered")));
+                let [handled, failed, left] =
+                    ["redelivered", "failed", "left"].map(|field| show::number(&done, field));
+                say(&format!("{handled} handled, {failed} failed again, {left} not tried"));
             }
             Self::Backfill(one) => {
                 let plugin = way.call(Method::POST, &path(&one.name, "/backfill"), None).await?;
@@ -245,13 +247,24 @@ async fn remove(way: &Operator, name: &str, yes: bool) -> Result<(), StartError>
     Ok(())
 }
 
+/// The keys of a plugin's config whose values are texts, whatever they look like.
+fn texts(plugin: &Value) -> Vec<String> {
+    let keys = plugin.get("config_keys").and_then(Value::as_array).into_iter().flatten();
+    let is_text = |key: &&Value| {
+        key.get("type").and_then(Value::as_str).is_some_and(|kind| matches!(kind, "string" | "secret"))
+    };
+    keys.filter(is_text).filter_map(|key| Some(key.get("key")?.as_str()?.to_owned())).collect()
+}
+
 /// Prints one object of a plugin, or changes members of it.
 async fn set(way: &Operator, pairs: &Pairs, what: &str) -> Result<(), StartError> {
     let mut values = Map::new();
+    let texts = if what == "config" { texts(&find(way, &pairs.name).await?) } else { Vec::new() };
     for pair in &pairs.pairs {
         let (key, text) = pair.split_once('=').ok_or_else(|| format!("{pair}: expected KEY=VALUE"))?;
         let value = match text {
             "" => Value::Null,
+            text if texts.iter().any(|name| name == key) => text.into(),
             // What is no JSON is text, so that nobody has to quote twice.
             text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         };

@@ -29,6 +29,7 @@ pub(super) struct Change {
 }
 
 /// A version that is taken in.
+#[derive(Clone)]
 pub(super) struct NewVersion {
     /// What it says of itself.
     pub inspection: Inspection,

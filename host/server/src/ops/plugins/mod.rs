@@ -231,7 +231,22 @@ impl Deployment {
         if let Some(why) = unmet.filter(|_| row.enabled) {
             return Err(config_required(why));
         }
-        let plugin = self.ready(&row, (&digest, bytes), &grants).await?;
+        let mut before = before;
+        if is_new && version.as_ref().is_some_and(|version| version.inspection.exports.contains("lifecycle"))
+        {
+            // It is told of its activation before it serves, and by then it must be somebody: with a bot, with jobs.
+            let change =
+                Change { before, row: row.clone(), version: version.clone(), secrets: None, why: None };
+            self.persist(change, by).await?;
+            before = Some(row.clone());
+        }
+        let plugin = match self.ready(&row, (&digest, bytes), &grants).await {
+            Err(error) if is_new && before.is_some() => {
+                self.erase(by, name.to_owned()).await?;
+                return Err(error);
+            }
+            ready => ready?,
+        };
         replace_version(&mut row, &digest);
         let enabled = row.enabled;
         let change = Change { before, row: row.clone(), version, secrets: None, why: None };
@@ -568,6 +583,9 @@ impl Deployment {
             }
             None if unmet.is_some() => {
                 State::Failed(format!("config_required: {}", unmet.unwrap_or_default()))
+            }
+            None if row.active_digest.is_none() => {
+                State::Failed("it was never started; enable it".to_owned())
             }
             None => State::Active,
         };
