@@ -132,7 +132,7 @@ fn check(decorations: Vec<Decoration>, ids: &[MessageId], max_bytes: usize) -> A
         if json.len() > max_bytes {
             return Err(CallError::LimitExceeded(format!("a decoration has more than {max_bytes} bytes")));
         }
-        serde_json::from_str::<serde::de::IgnoredAny>(&json)
+        serde_json::from_str::<serde_json::Value>(&json)
             .map_err(|error| CallError::InvalidResponse(format!("a decoration is no JSON: {error}")))?;
         kept.push((id, json));
     }

@@ -39,8 +39,6 @@ impl Conn {
         after: Option<&str>,
         limit: i64,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        // A key after `prefix` that doesn't start with it comes after all that do: the first one ends the
-        // scan. No upper bound is computed, since not every prefix has one that is valid UTF-8.
         let from = after.filter(|after| *after >= prefix);
         let mut query = Query::new("SELECT key, value FROM plugin_kv WHERE plugin = ");
         query.bind(plugin);
@@ -48,9 +46,11 @@ impl Conn {
             Some(after) => query.push(" AND key > ").bind(after),
             None => query.push(" AND key >= ").bind(prefix),
         };
+        if let Some(end) = end_of(prefix) {
+            query.push(" AND key < ").bind(end);
+        }
         query.push(" ORDER BY key LIMIT ").bind(limit);
-        let rows: Vec<(String, Vec<u8>)> = self.all(query).await?;
-        Ok(rows.into_iter().take_while(|(key, _)| key.starts_with(prefix)).collect())
+        self.all(query).await
     }
 
     /// How many bytes of keys and values a plugin keeps.
@@ -100,5 +100,33 @@ impl Conn {
                 .rows_affected()
                 > 0
         }))
+    }
+}
+
+/// The first key after all that start with `prefix`; none if every later key does.
+fn end_of(prefix: &str) -> Option<String> {
+    let mut characters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = characters.pop() {
+        // The order of characters is that of their bytes in UTF-8.
+        let next = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
+        if let Some(next) = next {
+            characters.push(next);
+            return Some(characters.into_iter().collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_next_text() {
+        assert_eq!(end_of("a/").as_deref(), Some("a0"));
+        assert_eq!(end_of("\u{d7ff}").as_deref(), Some("\u{e000}"), "surrogates are no characters");
+        assert_eq!(end_of("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(end_of("\u{10ffff}"), None);
+        assert_eq!(end_of(""), None);
     }
 }

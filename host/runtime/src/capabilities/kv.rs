@@ -16,6 +16,8 @@ const MAX_VALUE_BYTES: usize = 64 << 10;
 const MAX_KEYS: usize = 256;
 const MAX_SCAN: u32 = 1_000;
 const MAX_PREFIXES: usize = 64;
+/// Entries that are read at once: 4 MiB at worst.
+const SCAN_STEP: u32 = 64;
 const MAX_SCAN_MANY: usize = 10_000;
 const MAX_CHANGES: usize = 256;
 const MAX_EVENTS: usize = 64;
@@ -108,10 +110,10 @@ fn invalid(detail: impl Into<String>) -> HostError {
 }
 
 fn check_key(key: &str) -> Result<(), HostError> {
-    if (1..=MAX_KEY_BYTES).contains(&key.len()) {
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) && !key.contains('\0') {
         Ok(())
     } else {
-        Err(invalid(format!("a key has 1 to {MAX_KEY_BYTES} bytes")))
+        Err(invalid(format!("a key has 1 to {MAX_KEY_BYTES} bytes, none of them zero")))
     }
 }
 
@@ -132,6 +134,9 @@ fn check_keys(keys: &[String]) -> Result<(), HostError> {
 }
 
 fn check_scan_many(prefixes: &[String], limit: u32) -> Result<u32, HostError> {
+    if prefixes.iter().any(|prefix| prefix.contains('\0')) {
+        return Err(invalid("a key has no zero byte"));
+    }
     if prefixes.len() > MAX_PREFIXES {
         return Err(invalid(format!("at most {MAX_PREFIXES} prefixes at once")));
     }
@@ -152,8 +157,8 @@ pub(super) fn check_announcement(what: &str, kind: &str, json: &str) -> Result<(
         let detail = format!("{what} has at most {MAX_EVENT_BYTES} bytes");
         return Err(HostError::new(HostErrorKind::LimitExceeded, detail));
     }
-    let object: Result<std::collections::BTreeMap<String, serde::de::IgnoredAny>, _> =
-        serde_json::from_str(json);
+    // As a whole, because that has a limit to its depth: what goes to clients must be such that they can read it.
+    let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(json);
     object.map(|_| ()).map_err(|_| invalid(format!("{what} is a JSON object")))
 }
 
@@ -202,6 +207,35 @@ impl From<wit::Event> for PluginEvent {
 
 type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 
+impl CallState {
+    /// Reads in steps, each charged before the next, so that the host never holds much more than the guest may have.
+    async fn scan_charged(
+        &mut self,
+        prefix: &str,
+        mut after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<wit::Entry>, HostError>> {
+        let (host, plugin) = (self.host.clone(), self.plugin.clone());
+        let (mut entries, mut left) = (Vec::new(), limit);
+        while left > 0 {
+            let step = left.min(SCAN_STEP);
+            let found = match self.wait(Kv::scan(&*host, &plugin, prefix, after.as_deref(), step)).await {
+                Ok(found) => found,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.charge_bytes(found.iter().map(|(key, value)| key.len() + value.len()).sum())?;
+            let is_last = found.len() < step as usize;
+            after = found.last().map(|(key, _)| key.clone());
+            left -= step;
+            entries.extend(found.into_iter().map(|(key, value)| wit::Entry { key, value }));
+            if is_last {
+                break;
+            }
+        }
+        Ok(Ok(entries))
+    }
+}
+
 impl wit::Host for CallState {
     async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
         self.charge_call(key.len())?;
@@ -227,15 +261,16 @@ impl wit::Host for CallState {
 
     async fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Answer<Vec<wit::Entry>> {
         self.charge_call(prefix.len() + after.as_ref().map_or(0, String::len))?;
+        let texts = [Some(&prefix), after.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+            return Ok(Err(invalid("a key has no zero byte").into()));
+        }
         let limit = match check_limit(limit, MAX_SCAN) {
             Ok(limit) => limit,
             Err(error) => return Ok(Err(error.into())),
         };
-        let (host, plugin) = (self.host.clone(), self.plugin.clone());
-        let found = self.wait(Kv::scan(&*host, &plugin, &prefix, after.as_deref(), limit)).await;
-        self.charge_bytes(found.iter().flatten().map(|(key, value)| key.len() + value.len()).sum())?;
-        let entry = |(key, value)| wit::Entry { key, value };
-        Ok(found.map(|list| list.into_iter().map(entry).collect()).map_err(types::Error::from))
+        let found = self.scan_charged(&prefix, after, limit).await?;
+        Ok(found.map_err(types::Error::from))
     }
 
     async fn scan_many(&mut self, prefixes: Vec<String>, limit: u32) -> Answer<Vec<Vec<wit::Entry>>> {
@@ -244,20 +279,17 @@ impl wit::Host for CallState {
             Ok(limit) => limit,
             Err(error) => return Ok(Err(error.into())),
         };
-        let (host, plugin) = (self.host.clone(), self.plugin.clone());
         let (mut answer, mut left) = (Vec::with_capacity(prefixes.len()), MAX_SCAN_MANY);
         for prefix in prefixes {
+            // Each costs what a call of its own would.
+            self.charge_call(0)?;
             let share = limit.min(u32::try_from(left).unwrap_or(u32::MAX));
-            let found = match share {
-                0 => Vec::new(),
-                _ => match self.wait(Kv::scan(&*host, &plugin, &prefix, None, share)).await {
-                    Ok(found) => found,
-                    Err(error) => return Ok(Err(error.into())),
-                },
+            let found = match self.scan_charged(&prefix, None, share).await? {
+                Ok(found) => found,
+                Err(error) => return Ok(Err(error.into())),
             };
-            self.charge_bytes(found.iter().map(|(key, value)| key.len() + value.len()).sum())?;
             left = left.saturating_sub(found.len());
-            answer.push(found.into_iter().map(|(key, value)| wit::Entry { key, value }).collect());
+            answer.push(found);
         }
         Ok(Ok(answer))
     }
@@ -338,12 +370,15 @@ mod tests {
         for (kind, json) in [("", "{}"), ("A", "{}"), ("a b", "{}"), ("a", "[]"), ("a", "{"), ("a", "1")] {
             assert_eq!(event(kind, json), Err(HostErrorKind::Invalid), "{kind} {json}");
         }
+        let deep = format!("{{\"a\": {}{}}}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(event("a", &deep), Err(HostErrorKind::Invalid), "too deep to be read");
         let long = format!("{{\"a\": \"{}\"}}", "x".repeat(MAX_EVENT_BYTES));
         assert_eq!(event("a", &long), Err(HostErrorKind::LimitExceeded));
     }
 
     #[test]
     fn keys_and_values_are_bounded() {
+        assert!(check_key("a\0").is_err());
         assert!(check_key("").is_err() && check_key(&"k".repeat(513)).is_err());
         assert!(check_key(&"k".repeat(512)).is_ok());
         assert!(check_value(&[0; 64 << 10]).is_ok() && check_value(&[0; (64 << 10) + 1]).is_err());

@@ -48,7 +48,7 @@ pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
 }
 
 fn check_id(id: &str) -> Result<(), HostError> {
-    if (1..=MAX_ID_BYTES).contains(&id.len()) {
+    if (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0') {
         Ok(())
     } else {
         let detail = format!("a job's id has 1 to {MAX_ID_BYTES} bytes");
@@ -61,6 +61,9 @@ fn check_job(job: &wit::Scheduled, of_manifest: &[RepeatedJob]) -> Result<(), Ho
     if of_manifest.iter().any(|repeated| repeated.name == job.id) {
         let detail = "a job of the manifest has this name";
         return Err(HostError::new(HostErrorKind::Conflict, detail).with_code("job_of_manifest"));
+    }
+    if job.payload.contains('\0') {
+        return Err(HostError::new(HostErrorKind::Invalid, "a job's payload has no zero byte"));
     }
     if job.payload.len() > MAX_PAYLOAD_BYTES {
         let detail = format!("a job's payload has at most {MAX_PAYLOAD_BYTES} bytes");

@@ -113,6 +113,9 @@ impl Egress {
                     headers.remove(name);
                 }
             }
+            if url.scheme() == "https" && next.scheme() != "https" {
+                return Err(EgressError::Unreachable("it redirects from https to http".into()));
+            }
             if next.origin() != url.origin() {
                 headers.remove(header::AUTHORIZATION);
                 headers.remove(header::COOKIE);

@@ -1,9 +1,13 @@
 //! Names to addresses that may be connected to. The client connects to what comes out of here and asks no second time,
 //! so that a name can't mean one thing when it is looked at and another when it is used.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
+};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
 use super::policy::Policy;
 
@@ -12,23 +16,34 @@ use super::policy::Policy;
 #[error("none of its addresses may be connected to")]
 pub(super) struct Blocked;
 
+/// Lookups at the same time. One that gets no answer goes on for half a minute whoever waits for it, on a thread that
+/// logins and uploads need as well.
+const LOOKUPS: usize = 16;
+
 /// The system's resolver, its answers looked at.
 pub(super) struct Vetted {
     policy: Arc<Policy>,
+    places: Arc<Semaphore>,
 }
 
 impl Vetted {
     pub(super) fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
+        Self { policy, places: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 }
 
 impl Resolve for Vetted {
     fn resolve(&self, name: Name) -> Resolving {
-        let policy = Arc::clone(&self.policy);
+        let (policy, places) = (Arc::clone(&self.policy), Arc::clone(&self.places));
         Box::pin(async move {
-            // The port is the client's to fill in.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let place = places.acquire_owned().await?;
+            let look_up = tokio::task::spawn_blocking(move || {
+                // Given back when the lookup ends, not when its asker has gone.
+                let _place = place;
+                // The port is the client's to fill in.
+                (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+            });
+            let found: Vec<SocketAddr> = look_up.await??;
             let there_are_some = !found.is_empty();
             let vetted: Vec<_> = found.into_iter().filter(|address| policy.permits(address.ip())).collect();
             if vetted.is_empty() && there_are_some {

@@ -97,6 +97,17 @@ pub(super) fn inspection(candidate: &Candidate) {
         let beyond = if manifest.owns_path(&route.path) { "" } else { " (to be granted)" };
         say(&format!("route: {methods} {}{beyond}", route.path));
     }
+    let listed = |what: &str, names: Vec<String>| {
+        if !names.is_empty() {
+            say(&format!("{what}: {}", names.join(", ")));
+        }
+    };
+    listed("requests to", manifest.egress.iter().map(ToString::to_string).collect());
+    listed("hears of", manifest.events.iter().map(ToString::to_string).collect());
+    listed("hooks", manifest.hooks.iter().map(|moment| moment.as_str().to_owned()).collect());
+    listed("commands", manifest.commands.iter().map(|command| format!("/{}", command.name)).collect());
+    listed("jobs", manifest.jobs.iter().map(|job| job.name.clone()).collect());
+    listed("config", manifest.config.iter().map(|key| key.key.clone()).collect());
     say(&format!("signature: {}", if candidate.signature.is_some() { "a file beside it" } else { "none" }));
 }
 

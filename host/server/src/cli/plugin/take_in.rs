@@ -60,7 +60,7 @@ impl Candidate {
     fn wants(&self) -> BTreeSet<String> {
         let manifest = &self.inspection.manifest;
         let routes = manifest.routes.iter().map(|route| &route.path).filter(|path| !manifest.owns_path(path));
-        routes.chain(&manifest.capabilities).cloned().collect()
+        routes.cloned().chain(manifest.wanted()).collect()
     }
 
     async fn send(self, way: &Operator, name: &str) -> Result<Value, StartError> {

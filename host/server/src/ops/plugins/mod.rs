@@ -25,7 +25,8 @@ use std::{
 use bytes::Bytes;
 use patchbay_core::{Actor, Event, MessageId, Timestamp};
 use patchbay_runtime::{
-    ConfigKey, Counted, Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime,
+    ConfigKey, ConfigType, Counted, Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed,
+    Runtime,
 };
 use patchbay_store::{CursorRow, PluginRow, PluginVersionRow};
 use serde_json::{Map, Value};
@@ -240,7 +241,14 @@ impl Deployment {
             self.persist(change, by).await?;
             before = Some(row.clone());
         }
-        let plugin = match self.ready(&row, (&digest, bytes), &grants).await {
+        let enabled = row.enabled;
+        let ready = if enabled {
+            self.ready(&row, (&digest, bytes), &grants).await
+        } else {
+            // It is to run when it is enabled, and not before: not even its activation.
+            self.0.runtime.prepare(bytes, &grants).await.map_err(refused)
+        };
+        let plugin = match ready {
             Err(error) if is_new && before.is_some() => {
                 self.erase(by, name.to_owned()).await?;
                 return Err(error);
@@ -248,7 +256,6 @@ impl Deployment {
             ready => ready?,
         };
         replace_version(&mut row, &digest);
-        let enabled = row.enabled;
         let change = Change { before, row: row.clone(), version, secrets: None, why: None };
         self.switch(turn, enabled.then_some(plugin), change, by).await?;
         Ok((self.describe(row).await?, is_new))
@@ -291,7 +298,6 @@ impl Deployment {
         let secrets = settings.change(&manifest, changes.config.clone().unwrap_or_default())?;
         row.config = settings.to_json();
         let unmet = settings.unmet(&manifest);
-        let secrets = self.0.ops.seal_secrets(name, secrets).await?;
         let suffices = missing(&manifest, &grants).is_empty() && unmet.is_none();
         if row.active_digest.is_none() && suffices {
             row.active_digest = Some(digest.clone());
@@ -302,21 +308,23 @@ impl Deployment {
         {
             return Err(config_required(why.clone()));
         }
-        let change =
-            Change { before: Some(before.clone()), row: row.clone(), version: None, secrets, why: None };
-        if is_active && changes.is_config_only() {
-            // Plugins read it anew at each call.
-            self.persist(change, by).await?;
-            return self.describe(row).await;
-        }
+        let is_config_only = is_active && changes.is_config_only();
         let serves = row.enabled && row.active_digest.is_some() && unmet.is_none();
-        let plugin = if serves {
+        let plugin = if serves && !is_config_only {
             let bytes = self.component(name, &digest).await?;
             Some(self.ready(&before, (&digest, bytes), &grants).await?)
         } else {
             None
         };
-        self.switch(turn, plugin, change, by).await?;
+        // Last, since the keys can't be changed until it is written.
+        let secrets = self.0.ops.seal_secrets(name, secrets).await?;
+        let change = Change { before: Some(before), row: row.clone(), version: None, secrets, why: None };
+        if is_config_only {
+            // Plugins read it anew at each call.
+            self.persist(change, by).await?;
+        } else {
+            self.switch(turn, plugin, change, by).await?;
+        }
         self.describe(row).await
     }
 
@@ -595,6 +603,11 @@ impl Deployment {
         let (cursor, head) = (conn.cursor(&row.name).await?, conn.journal_head().await?.0);
         let counts = conn.dead_letter_counts().await?;
         let dead_letters = counts.into_iter().find(|(plugin, _)| *plugin == row.name).map_or(0, |(_, n)| n);
+        // What a version before kept in the open and this one calls a secret is shown to nobody.
+        let is_open = |name: &String| {
+            manifest.config.iter().all(|key| key.key != *name || key.kind != ConfigType::Secret)
+        };
+        let config = settings.values.clone().into_iter().filter(|(name, _)| is_open(name)).collect();
         let config_keys: Vec<_> =
             manifest.config.iter().map(|key| (key.clone(), settings.has(key))).collect();
         Ok(Installed {
@@ -603,7 +616,7 @@ impl Deployment {
             digest,
             grants,
             routes_wanted,
-            config: settings.values,
+            config,
             config_keys,
             versions,
             state,

@@ -59,6 +59,13 @@ impl Settings {
                 faults.push(&field, "unknown", "is not in the plugin's manifest");
                 continue;
             };
+            // A version before may have kept it the other way.
+            if key.kind == ConfigType::Secret {
+                self.values.remove(&name);
+            } else if self.secrets.contains(&name) {
+                self.secrets.retain(|set| *set != name);
+                secrets.push((name.clone(), None));
+            }
             match value {
                 value if !value.is_null() && !key.kind.accepts(&value) => {
                     faults.push(&field, "wrong_type", format!("must be {}", described(key.kind)));

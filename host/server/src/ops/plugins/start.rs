@@ -95,7 +95,9 @@ impl Deployment {
             let inspection = self.admit(name, &bytes)?;
             let signed_by = self.0.signers.check(&bytes, signature_beside(source)?.as_deref()).await?;
             let mut new = row.take().unwrap_or_else(|| new_row(name, None, &Grants::default()));
-            replace_version(&mut new, &inspection.digest);
+            if new.active_digest.as_ref() != Some(&inspection.digest) {
+                replace_version(&mut new, &inspection.digest);
+            }
             row = Some(new);
             version = Some(NewVersion { inspection, bytes, signed_by });
         }
@@ -109,7 +111,10 @@ impl Deployment {
             limits: Some(declared.limits.iter().map(|(name, value)| (name.clone(), Some(*value))).collect()),
         };
         check_changes(&changes, &self.0.native_paths)?;
+        let quarantine = row.quarantine.clone();
         apply(&mut row, &changes)?;
+        // A file that says the same at each start is nobody who has looked at it.
+        row.quarantine = quarantine;
         let manifest = match &version {
             Some(version) => version.inspection.manifest.clone(),
             None => current(&row, &self.versions(name).await?)?.0,
