@@ -26,7 +26,7 @@ CREATE TABLE plugin_secrets (
 );
 
 -- How far each plugin has followed the journal, and how far history has been told to it: messages with ids above
--- `history_at` up to `history_until` are still to be told, the newest first message being the last.
+-- `history_at` up to `history_until` are still to be told.
 CREATE TABLE plugin_cursors (
     plugin        TEXT   PRIMARY KEY REFERENCES plugins (name) ON DELETE CASCADE,
     seq           BIGINT NOT NULL,
@@ -37,6 +37,8 @@ CREATE TABLE plugin_cursors (
     history_until BIGINT,
     history_total BIGINT NOT NULL DEFAULT 0,
     history_done  BIGINT NOT NULL DEFAULT 0,
+    history_attempts BIGINT NOT NULL DEFAULT 0, -- failures of what comes next of it
+    history_retry_at BIGINT,
     updated_at    BIGINT NOT NULL
 );
 
@@ -69,6 +71,8 @@ CREATE TABLE plugin_jobs (
     every_ms   BIGINT,
     run_at     BIGINT NOT NULL, -- when it is to be tried next: `due_at`, or later after a failure
     attempts   BIGINT NOT NULL DEFAULT 0,
+    depth      BIGINT NOT NULL DEFAULT 1, -- how many plugins stand between a person and what it does
+    generation BIGINT NOT NULL DEFAULT 0, -- rises when it is scheduled anew
     PRIMARY KEY (plugin, id)
 );
 CREATE INDEX plugin_jobs_by_time ON plugin_jobs (run_at);

@@ -227,14 +227,18 @@ fn note(context: &Context, plugin: &Plugin, kind: CallKind, took: Duration, erro
         return;
     }
     let failure = error.filter(|error| error.is_failure());
-    let condemned = plugin.health().ended(failure.is_some(), Instant::now());
+    // What may be the host's doing (a wait that took too long, an error that is passed on) condemns nobody.
+    let is_its_own = failure.is_some_and(|e| !matches!(e, CallError::TimedOut | CallError::Refused(_)));
+    let condemned = plugin.health().ended(is_its_own, Instant::now());
     let Some(error) = failure else { return };
     let line = format!("{} failed: {}: {error}", kind.as_str(), error.code());
     context.host.write(plugin.name(), LogLevel::Error, &line);
     if condemned {
         let unwell = Unwell { plugin: plugin.name().to_owned(), digest: plugin.digest.clone(), reason: line };
-        // Whoever listens has many of these before it; one more would change nothing.
-        let _ = context.unwell.try_send(unwell);
+        if context.unwell.try_send(unwell).is_err() {
+            // Whoever listens is busy: the next failure tells again.
+            plugin.health().retract();
+        }
     }
 }
 

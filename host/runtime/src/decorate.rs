@@ -16,6 +16,7 @@ use crate::{
     bindings::Decoration,
     call::{Call, Context, measured, within},
     load::Plugin,
+    permits::Permit,
     state::{id_in, id_out},
     stats::CallKind,
 };
@@ -99,15 +100,24 @@ fn merge(results: Vec<(Arc<Plugin>, Added)>) -> Decorations {
 async fn ask(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageId]) -> Added {
     let mut added = Vec::with_capacity(ids.len());
     for page in ids.chunks(PAGE) {
-        let work = within(plugin.limits.decorate, ask_page(context, plugin, viewer, page));
+        let work = async {
+            // To wait for a permit is no failure of the plugin's.
+            let permit = plugin.permits.acquire().await?;
+            within(plugin.limits.decorate, ask_page(context, plugin, viewer, page, permit)).await
+        };
         added.extend(measured(context, plugin, CallKind::Decorator, work).await?);
     }
     Ok(added)
 }
 
-async fn ask_page(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageId]) -> Added {
+async fn ask_page(
+    context: &Context,
+    plugin: &Plugin,
+    viewer: &Actor,
+    ids: &[MessageId],
+    permit: Permit,
+) -> Added {
     let Some(export) = &plugin.exports.decorator else { return Ok(Vec::new()) };
-    let permit = plugin.permits.acquire().await?;
     let mut call = Call::start(context, plugin, plugin.limits.decorate.cpu, 1, Some(permit)).await?;
     let guest = export.load(&mut call.store, &call.instance)?;
     let viewer = call.store.data_mut().lend(viewer.clone())?;

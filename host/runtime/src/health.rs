@@ -39,6 +39,11 @@ impl Health {
         self.since = Some(now);
     }
 
+    /// Nobody could be told.
+    pub(crate) fn retract(&mut self) {
+        self.condemned = false;
+    }
+
     /// Whether it took another one's place a short while ago.
     pub(crate) fn is_new(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.saturating_duration_since(since) < AT_FIRST)

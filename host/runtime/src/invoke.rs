@@ -10,9 +10,10 @@ use crate::{
     CallError, Moment,
     bindings::{commands_export, hooks_export, jobs_export, wit::event_types},
     call::{Call, Context, measured, within},
+    limits::Budget,
     load::Plugin,
-    permits::Permits,
-    state::id_out,
+    permits::{Permit, Permits},
+    state::{id_out, shortened},
     stats::CallKind,
 };
 
@@ -103,10 +104,10 @@ pub struct DueJob {
     pub due: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// How many plugins stand between a person and what it does.
+    pub depth: u8,
 }
 
-/// Most characters of what a plugin says of an entry that it did not handle.
-const REASON_CHARS: usize = 500;
 /// Most characters of a command's answer (`wit/commands.wit`).
 const REPLY_CHARS: usize = 8_000;
 
@@ -114,15 +115,14 @@ fn absent(export: CallKind) -> CallError {
     CallError::InvalidResponse(format!("the plugin has no export {}", export.as_str()))
 }
 
-async fn start(
-    context: &Context,
-    plugin: &Plugin,
+/// A call within its budget, which begins once it has its permit: to wait for that is no failure of the plugin's.
+async fn in_turn<T>(
     permits: &Permits,
-    cpu: std::time::Duration,
-    depth: u8,
-) -> Result<Call, CallError> {
+    budget: Budget,
+    work: impl AsyncFnOnce(Permit) -> Result<T, CallError>,
+) -> Result<T, CallError> {
     let permit = permits.acquire().await?;
-    Ok(Call::start(context, plugin, cpu, depth, Some(permit)).await?)
+    within(budget, work(permit)).await
 }
 
 pub(crate) async fn events(
@@ -131,11 +131,11 @@ pub(crate) async fn events(
     entries: Vec<EventEntry>,
 ) -> Result<Vec<EventOutcome>, CallError> {
     let budget = plugin.limits.events;
-    let work = async {
+    let work = async |permit| {
         let export = plugin.exports.events.as_ref().ok_or_else(|| absent(CallKind::Events))?;
         let depth = entries.iter().map(|entry| entry.depth).max().unwrap_or(0).saturating_add(1);
         let asked = entries.len();
-        let mut call = start(context, plugin, &plugin.permits, budget.cpu, depth).await?;
+        let mut call = Call::start(context, plugin, budget.cpu, depth, Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
         let entries: Vec<_> = entries.into_iter().map(event_types::Entry::from).collect();
         let answered = guest.patchbay_plugin_events().call_handle(&mut call.store, &entries).await;
@@ -149,23 +149,22 @@ pub(crate) async fn events(
         }
         Ok(outcomes.into_iter().map(EventOutcome::from).collect())
     };
-    measured(context, plugin, CallKind::Events, within(budget, work)).await
+    measured(context, plugin, CallKind::Events, in_turn(&plugin.permits, budget, work)).await
 }
 
 pub(crate) async fn hook(context: &Context, plugin: &Plugin, draft: Draft) -> Result<Verdict, CallError> {
     let budget = plugin.limits.hook;
-    let work = async {
+    let work = async |permit| {
         let export = plugin.exports.hooks.as_ref().ok_or_else(|| absent(CallKind::Hook))?;
         let depth = draft.depth.saturating_add(1);
-        // Their own permits: calls that wait for a hook hold the others.
-        let mut call = start(context, plugin, &plugin.hook_permits, budget.cpu, depth).await?;
+        let mut call = Call::start(context, plugin, budget.cpu, depth, Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
         let draft = hooks_export::Draft::from(draft);
         let answered = guest.patchbay_plugin_hooks().call_before_message(&mut call.store, &draft).await;
         call.finish();
         verdict(answered?.map_err(|error| CallError::Refused(error.into()))?)
     };
-    measured(context, plugin, CallKind::Hook, within(budget, work)).await
+    measured(context, plugin, CallKind::Hook, in_turn(&plugin.hook_permits, budget, work)).await
 }
 
 fn verdict(verdict: hooks_export::Verdict) -> Result<Verdict, CallError> {
@@ -176,7 +175,7 @@ fn verdict(verdict: hooks_export::Verdict) -> Result<Verdict, CallError> {
             let of_a_code = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             let valid = (1..=64).contains(&code.len()) && code.bytes().all(of_a_code);
             let code = if valid { code } else { "message_refused".to_owned() };
-            Ok(Verdict::Refuse { code, detail: detail.chars().take(REASON_CHARS).collect() })
+            Ok(Verdict::Refuse { code, detail: shortened(&detail) })
         }
         hooks_export::Verdict::Other(_) => {
             Err(CallError::InvalidResponse("this host does not know that verdict".to_owned()))
@@ -193,10 +192,10 @@ pub(crate) async fn command(
     channel: ChannelId,
 ) -> Result<Option<String>, CallError> {
     let budget = plugin.limits.command;
-    let work = async {
+    let work = async |permit| {
         let export = plugin.exports.commands.as_ref().ok_or_else(|| absent(CallKind::Command))?;
         let depth = caller.depth().saturating_add(1);
-        let mut call = start(context, plugin, &plugin.permits, budget.cpu, depth).await?;
+        let mut call = Call::start(context, plugin, budget.cpu, depth, Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
         let caller = call.store.data_mut().lend(caller)?;
         let lent = Resource::new_borrow(caller.rep());
@@ -215,14 +214,14 @@ pub(crate) async fn command(
             text => Ok(text),
         }
     };
-    measured(context, plugin, CallKind::Command, within(budget, work)).await
+    measured(context, plugin, CallKind::Command, in_turn(&plugin.permits, budget, work)).await
 }
 
 pub(crate) async fn job(context: &Context, plugin: &Plugin, job: DueJob) -> Result<(), CallError> {
     let budget = plugin.limits.job;
-    let work = async {
+    let work = async |permit| {
         let export = plugin.exports.jobs.as_ref().ok_or_else(|| absent(CallKind::Job))?;
-        let mut call = start(context, plugin, &plugin.permits, budget.cpu, 1).await?;
+        let mut call = Call::start(context, plugin, budget.cpu, job.depth.max(1), Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
         let job = jobs_export::DueJob {
             id: job.id,
@@ -234,7 +233,7 @@ pub(crate) async fn job(context: &Context, plugin: &Plugin, job: DueJob) -> Resu
         call.finish();
         answered?.map_err(|error| CallError::Refused(error.into()))
     };
-    measured(context, plugin, CallKind::Job, within(budget, work)).await
+    measured(context, plugin, CallKind::Job, in_turn(&plugin.permits, budget, work)).await
 }
 
 /// What is told of a plugin's own changes.
@@ -248,8 +247,8 @@ pub(crate) enum Change {
 pub(crate) async fn lifecycle(context: &Context, plugin: &Plugin, change: Change) -> Result<(), CallError> {
     let Some(export) = &plugin.exports.lifecycle else { return Ok(()) };
     let budget = plugin.limits.activate;
-    let work = async {
-        let mut call = start(context, plugin, &plugin.permits, budget.cpu, 1).await?;
+    let work = async |permit| {
+        let mut call = Call::start(context, plugin, budget.cpu, 1, Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
         let guest = guest.patchbay_plugin_lifecycle();
         let answered = match change {
@@ -262,7 +261,7 @@ pub(crate) async fn lifecycle(context: &Context, plugin: &Plugin, change: Change
         call.finish();
         answered?.map_err(|error| CallError::Refused(error.into()))
     };
-    measured(context, plugin, CallKind::Lifecycle, within(budget, work)).await
+    measured(context, plugin, CallKind::Lifecycle, in_turn(&plugin.permits, budget, work)).await
 }
 
 impl From<EventEntry> for event_types::Entry {
@@ -283,12 +282,11 @@ impl From<EventEntry> for event_types::Entry {
 
 impl From<event_types::Outcome> for EventOutcome {
     fn from(outcome: event_types::Outcome) -> Self {
-        let cut = |reason: String| reason.chars().take(REASON_CHARS).collect();
         match outcome {
             event_types::Outcome::Ok => Self::Ok,
-            event_types::Outcome::Reject(reason) => Self::Reject(cut(reason)),
+            event_types::Outcome::Reject(reason) => Self::Reject(shortened(&reason)),
             event_types::Outcome::Retry(reason) | event_types::Outcome::Other(reason) => {
-                Self::Retry(cut(reason))
+                Self::Retry(shortened(&reason))
             }
         }
     }

@@ -158,6 +158,11 @@ impl CallState {
         Ok(self.table.push(actor.through(via))?)
     }
 
+    /// How many plugins stand between a person and what this call does.
+    pub(crate) fn depth(&self) -> u8 {
+        self.depth
+    }
+
     /// The actor behind a handle.
     pub(crate) fn actor(&self, handle: &Resource<Actor>) -> wasmtime::Result<Actor> {
         Ok(self.table.get(handle)?.clone())
@@ -244,6 +249,14 @@ impl From<HostError> for types::Error {
     }
 }
 
+/// Most characters of what a guest says of a failure.
+const REASON_CHARS: usize = 500;
+
+/// A guest's words, as far as they are kept: cut, and without what PostgreSQL has no place for.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(REASON_CHARS).collect()
+}
+
 impl From<types::Error> for HostError {
     fn from(error: types::Error) -> Self {
         let (kind, reason) = match error {
@@ -255,7 +268,8 @@ impl From<types::Error> for HostError {
             types::Error::Unavailable(reason) => (HostErrorKind::Unavailable, reason),
             types::Error::Internal(reason) | types::Error::Other(reason) => (HostErrorKind::Internal, reason),
         };
-        Self::new(kind, reason.detail).with_code(reason.code)
+        // It is kept and shown in places that have no room for a guest's whole memory.
+        Self::new(kind, shortened(&reason.detail)).with_code(reason.code)
     }
 }
 

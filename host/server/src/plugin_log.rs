@@ -13,6 +13,8 @@ use patchbay_runtime::capabilities::log::LogLevel;
 
 /// Lines that are kept of one plugin: up to 4 MiB.
 const LINES: usize = 1_000;
+/// Characters of a line that are kept.
+const LINE_CHARS: usize = 4_096;
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,12 @@ impl PluginLog {
     pub fn push(&self, plugin: &str, level: LogLevel, text: &str) {
         let mut lines = self.lines();
         lines.last += 1;
-        let line = Line { id: lines.last, at: Timestamp::now(), level, text: text.to_owned() };
+        let line = Line {
+            id: lines.last,
+            at: Timestamp::now(),
+            level,
+            text: text.chars().take(LINE_CHARS).collect(),
+        };
         let of = lines.of.entry(plugin.to_owned()).or_default();
         if of.len() >= LINES {
             of.pop_front();

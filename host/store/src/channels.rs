@@ -266,6 +266,11 @@ impl Conn {
                 .fetch_all(c)
                 .await?
         });
+        if !tombstones.is_empty() {
+            let mut letters = Query::new("DELETE FROM dead_letters WHERE channel_id IN (");
+            letters.ids(tombstones.iter().copied()).push(")");
+            self.run(letters).await?;
+        }
         for channel in &tombstones {
             let messages = on!(self, |c| {
                 sqlx::query_scalar::<_, i64>(

@@ -71,8 +71,11 @@ const SELECT: &str =
     "SELECT id, plugin, kind, seq, channel_id, message_id, actor_id, origin, depth, payload, at, error, attempts,
         created_at FROM dead_letters WHERE plugin = ";
 
+/// Most of one plugin: enough to see what is wrong, and a bound for what a plugin can copy by rejecting it.
+const MOST: i64 = 10_000;
+
 impl Conn {
-    /// Keeps one.
+    /// Keeps one; of a plugin's the oldest go when there are too many.
     pub async fn insert_dead_letter(
         &mut self,
         new: &NewDeadLetter,
@@ -87,6 +90,11 @@ impl Conn {
         query.bind(new.origin.as_deref()).push(", ").bind(i64::from(new.depth)).push(", ");
         query.bind(new.payload.as_str()).push(", ").bind(new.at).push(", ").bind(new.error.as_str());
         query.push(", ").bind(new.attempts).push(", ").bind(now.0).push(")");
+        self.run(query).await?;
+        let mut query = Query::new("DELETE FROM dead_letters WHERE plugin = ");
+        query.bind(new.plugin.as_str());
+        query.push(" AND id <= (SELECT id FROM dead_letters WHERE plugin = ").bind(new.plugin.as_str());
+        query.push(" ORDER BY id DESC LIMIT 1 OFFSET ").bind(MOST).push(")");
         self.run(query).await.map(drop)
     }
 

@@ -20,7 +20,14 @@ pub struct JobRunRow {
     pub every_ms: Option<i64>,
     /// How often it has failed.
     pub attempts: i64,
+    /// How many plugins stand between a person and what it does.
+    pub depth: i64,
+    /// Rises when it is scheduled anew.
+    pub generation: i64,
 }
+
+const SELECT: &str =
+    "SELECT plugin, id, payload, due_at, every_ms, attempts, depth, generation FROM plugin_jobs WHERE ";
 
 impl Conn {
     /// Jobs whose time has come, the longest waiting ones first, at most `limit`, of these plugins.
@@ -30,12 +37,22 @@ impl Conn {
         now: Timestamp,
         limit: i64,
     ) -> Result<Vec<JobRunRow>, StoreError> {
-        let mut query = Query::new(
-            "SELECT plugin, id, payload, due_at, every_ms, attempts FROM plugin_jobs WHERE run_at <= ",
-        );
-        query.bind(now.0).push(" AND plugin IN (").bind_list(plugins.iter().map(String::as_str));
+        let mut query = Query::new(SELECT);
+        query
+            .push("run_at <= ")
+            .bind(now.0)
+            .push(" AND plugin IN (")
+            .bind_list(plugins.iter().map(String::as_str));
         query.push(") ORDER BY run_at LIMIT ").bind(limit).uncached();
         self.all(query).await
+    }
+
+    /// Whether a job is still as it was read.
+    pub async fn is_job_due(&mut self, run: &JobRunRow) -> Result<bool, StoreError> {
+        let mut query = Query::new(SELECT);
+        query.push("plugin = ");
+        push_same(&mut query, run);
+        Ok(self.optional::<JobRunRow>(query).await?.is_some())
     }
 
     /// When the next of these plugins' jobs is to run, in ms.
@@ -75,6 +92,7 @@ impl Conn {
                 .push(", ")
                 .bind(due)
                 .push(") ON CONFLICT (plugin, id) DO UPDATE SET every_ms = excluded.every_ms, ");
+            query.push("payload = '', depth = 1, ");
             query
                 .push("due_at = CASE WHEN plugin_jobs.every_ms = excluded.every_ms THEN plugin_jobs.due_at ");
             query.push(
@@ -111,5 +129,5 @@ impl Conn {
 
 fn push_same(query: &mut Query, run: &JobRunRow) {
     query.bind(run.plugin.as_str()).push(" AND id = ").bind(run.id.as_str());
-    query.push(" AND due_at = ").bind(run.due_at).push(" AND payload = ").bind(run.payload.as_str());
+    query.push(" AND generation = ").bind(run.generation);
 }

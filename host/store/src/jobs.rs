@@ -26,18 +26,22 @@ impl Conn {
         id: &str,
         payload: &str,
         due: Timestamp,
+        depth: u8,
     ) -> Result<bool, StoreError> {
         Ok(on!(self, |c| {
             sqlx::query(
-                "INSERT INTO plugin_jobs (plugin, id, payload, due_at, run_at) VALUES ($1, $2, $3, $4, $4)
+                "INSERT INTO plugin_jobs (plugin, id, payload, due_at, run_at, depth)
+                 VALUES ($1, $2, $3, $4, $4, $5)
                  ON CONFLICT (plugin, id) DO UPDATE SET payload = excluded.payload, due_at = excluded.due_at,
-                     run_at = excluded.run_at, attempts = 0
+                     run_at = excluded.run_at, attempts = 0, depth = excluded.depth,
+                     generation = plugin_jobs.generation + 1
                  WHERE plugin_jobs.every_ms IS NULL",
             )
             .bind(plugin)
             .bind(id)
             .bind(payload)
             .bind(due.0)
+            .bind(i64::from(depth))
             .execute(c)
             .await?
             .rows_affected()

@@ -109,10 +109,11 @@ const SELECT: &str = "SELECT m.id, m.channel_id, m.sender_id, m.parent_id, m.con
 
 impl Conn {
     /// Messages with ids after `after` up to and including `until`, deleted ones left out, by id, at most `limit`: those
-    /// in channels of which `bot` is a member, or all.
+    /// in channels of which `bot` is a member, or all; but not what `own` has sent.
     pub async fn past_messages(
         &mut self,
         bot: Option<UserId>,
+        own: Option<UserId>,
         after: MessageId,
         until: MessageId,
         limit: i64,
@@ -124,15 +125,27 @@ impl Conn {
             query.push(" AND m.channel_id IN (SELECT channel_id FROM channel_members WHERE user_id = ");
             query.bind(bot.0).push(")");
         }
+        if let Some(own) = own {
+            query.push(" AND m.sender_id <> ").bind(own.0);
+        }
         query.push(" ORDER BY m.id LIMIT ").bind(limit);
         let rows = self.all(query).await?;
         self.with_files(rows).await
     }
 
     /// The newest message's id, and how many messages there are that `past_messages` would tell of.
-    pub async fn past_extent(&mut self, bot: Option<UserId>) -> Result<(i64, i64), StoreError> {
-        let mut query =
-            Query::new("SELECT coalesce(max(id), 0), count(*) FROM messages WHERE deleted_at IS NULL");
+    pub async fn past_extent(
+        &mut self,
+        bot: Option<UserId>,
+        own: Option<UserId>,
+    ) -> Result<(i64, i64), StoreError> {
+        let mut query = Query::new(
+            "SELECT coalesce(max(id), 0), count(*) FROM messages WHERE deleted_at IS NULL
+             AND channel_id IN (SELECT id FROM channels WHERE deleted_at IS NULL)",
+        );
+        if let Some(own) = own {
+            query.push(" AND sender_id <> ").bind(own.0);
+        }
         if let Some(bot) = bot {
             query.push(" AND channel_id IN (SELECT channel_id FROM channel_members WHERE user_id = ");
             query.bind(bot.0).push(")");

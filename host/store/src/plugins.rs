@@ -193,8 +193,11 @@ impl Conn {
         but: &[&str],
     ) -> Result<u64, StoreError> {
         let mut query = Query::new("DELETE FROM plugin_versions WHERE plugin = ");
-        query.bind(plugin).push(" AND digest NOT IN (").bind_list(but.iter().copied());
-        query.push(") AND digest NOT IN (SELECT digest FROM plugin_versions WHERE plugin = ").bind(plugin);
+        query.bind(plugin);
+        if !but.is_empty() {
+            query.push(" AND digest NOT IN (").bind_list(but.iter().copied()).push(")");
+        }
+        query.push(" AND digest NOT IN (SELECT digest FROM plugin_versions WHERE plugin = ").bind(plugin);
         query.push(" ORDER BY installed_at DESC, digest LIMIT ").bind(keep).push(")");
         self.run(query).await
     }

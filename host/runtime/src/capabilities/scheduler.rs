@@ -25,6 +25,8 @@ pub struct ScheduledJob {
     pub payload: String,
     /// When it comes due.
     pub due: Timestamp,
+    /// How many plugins stand between a person and what it will do.
+    pub depth: u8,
 }
 
 /// The embedder's plan, one per plugin. Sizes have been checked against `wit/scheduler.wit`.
@@ -79,7 +81,12 @@ impl wit::Host for CallState {
             return Ok(Err(error.into()));
         }
         let (host, plugin) = (self.host.clone(), self.plugin.clone());
-        let job = ScheduledJob { id: job.id, payload: job.payload, due: Timestamp(id_in(job.due)) };
+        let job = ScheduledJob {
+            id: job.id,
+            payload: job.payload,
+            due: Timestamp(id_in(job.due)),
+            depth: self.depth(),
+        };
         let done = self.wait(Scheduler::schedule(&*host, &plugin, job)).await;
         Ok(done.map_err(types::Error::from))
     }

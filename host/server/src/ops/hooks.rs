@@ -9,12 +9,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use patchbay_core::{Actor, ChannelId, MessageId, Timestamp, permission::Action, text};
+use patchbay_core::{Actor, ChannelId, MAX_DEPTH, MessageId, Timestamp, permission::Action, text};
 use patchbay_runtime::{CallError, Draft, Moment, Plugin, Runtime, Verdict};
 
 use super::{
     Error, NewPost, Ops, Result,
     access::{enter_to, find_message},
+    journal::too_deep,
     messages::KEY_LIFE,
 };
 
@@ -32,10 +33,16 @@ pub struct Hooks(Arc<ArcSwap<Vec<Hook>>>);
 pub struct Hook {
     /// What runs it; gone when the server goes.
     pub runtime: Weak<Runtime>,
-    /// Whose.
-    pub plugin: Arc<Plugin>,
+    /// Whose; in the version that serves when it is called.
+    pub plugin: String,
     /// Whether a failure keeps the message out.
     pub fails_closed: bool,
+}
+
+struct Called {
+    runtime: Arc<Runtime>,
+    plugin: Arc<Plugin>,
+    fails_closed: bool,
 }
 
 impl Hooks {
@@ -45,11 +52,15 @@ impl Hooks {
     }
 
     /// Those that are called for this, in order; not the plugin's own for what is done through it.
-    fn of(&self, moment: Moment, actor: &Actor) -> Vec<Hook> {
-        let is_own = |hook: &Hook| actor.via().is_some_and(|via| *via.plugin == *hook.plugin.name());
-        let hooks = self.0.load();
-        let called = |hook: &&Hook| hook.plugin.manifest().hooks.contains(&moment) && !is_own(hook);
-        hooks.iter().filter(called).cloned().collect()
+    fn of(&self, moment: Moment, actor: &Actor) -> Vec<Called> {
+        let is_own = |hook: &Hook| actor.via().is_some_and(|via| *via.plugin == *hook.plugin);
+        let called = |hook: &Hook| {
+            let runtime = hook.runtime.upgrade().filter(|_| !is_own(hook))?;
+            let plugin =
+                runtime.get(&hook.plugin).filter(|plugin| plugin.manifest().hooks.contains(&moment))?;
+            Some(Called { runtime, plugin, fails_closed: hook.fails_closed })
+        };
+        self.0.load().iter().filter_map(called).collect()
     }
 }
 
@@ -121,11 +132,14 @@ impl Ops {
     }
 }
 
-async fn ask(hooks: Vec<Hook>, mut draft: Draft) -> Result<String> {
+async fn ask(hooks: Vec<Called>, mut draft: Draft) -> Result<String> {
+    if draft.depth > MAX_DEPTH {
+        // It would be refused where it is written; hooks that post must not call each other until then.
+        return Err(too_deep());
+    }
     let until = tokio::time::Instant::now() + TOGETHER;
     for hook in hooks {
-        let Some(runtime) = hook.runtime.upgrade() else { break };
-        let asked = runtime.before_message(&hook.plugin, draft.clone());
+        let asked = hook.runtime.before_message(&hook.plugin, draft.clone());
         let answer = tokio::time::timeout_at(until, asked).await.unwrap_or(Err(CallError::TimedOut));
         let error = match answer.and_then(|verdict| checked(verdict, &draft)) {
             Ok(Verdict::Allow) => continue,

@@ -20,7 +20,7 @@ impl Ops {
             .store
             .write(move |tx| {
                 Box::pin(async move {
-                    if !tx.schedule_job(&plugin, &job.id, &job.payload, job.due).await? {
+                    if !tx.schedule_job(&plugin, &job.id, &job.payload, job.due, job.depth).await? {
                         return Err(Error::Conflict(
                             "job_of_manifest",
                             "a job of the manifest has this name".into(),
@@ -34,7 +34,9 @@ impl Ops {
                     Ok(())
                 })
             })
-            .await
+            .await?;
+        self.jobs_changed().notify_one();
+        Ok(())
     }
 
     /// Takes a plugin's job out; whether it was there.
@@ -61,6 +63,7 @@ impl Ops {
             id: row.id,
             payload: row.payload,
             due: Timestamp(row.due_at),
+            depth: 1,
         };
         Ok(rows.into_iter().map(job).collect())
     }

@@ -5,6 +5,14 @@ use patchbay_store::{NewEntry, Tx};
 
 use super::{Error, Result};
 
+/// What a plugin is told that reacts to a plugin that reacted to a plugin.
+pub(super) fn too_deep() -> Error {
+    Error::Denied(
+        "depth_exceeded",
+        "plugins have set each other off too often; this one may not go on".into(),
+    )
+}
+
 /// Appends an event to the transaction's part of the journal.
 ///
 /// # Errors
@@ -13,8 +21,7 @@ use super::{Error, Result};
 /// ever.
 pub(super) fn emit(tx: &mut Tx, actor: &Actor, event: &Event, now: Timestamp) -> Result<()> {
     if actor.depth() > MAX_DEPTH {
-        let why = "plugins have set each other off too often; this one may not go on";
-        return Err(Error::Denied("depth_exceeded", why.into()));
+        return Err(too_deep());
     }
     tx.append(NewEntry {
         kind: event.kind().to_owned(),

@@ -6,7 +6,7 @@ use patchbay_runtime::capabilities::kv::{KvChange, PluginEvent};
 use patchbay_store::Tx;
 
 use super::{
-    Error, Ops, Result,
+    Error, Ops, Result, Thing,
     access::{enter_to, find_message},
     journal::emit,
     plugins::limits::limits_of,
@@ -84,6 +84,8 @@ async fn commit(
     changes: Vec<KvChange>,
     events: Vec<PluginEvent>,
 ) -> Result<Vec<bool>> {
+    // A call that outlives its plugin leaves nothing for the next one of that name.
+    let row = tx.plugin(plugin).await?.ok_or(Error::NotFound(Thing::Plugin))?;
     let mut existed = Vec::with_capacity(changes.len());
     let mut grows = false;
     for change in changes {
@@ -109,8 +111,7 @@ async fn commit(
         });
     }
     if grows {
-        let set = tx.plugin(plugin).await?.map_or_else(String::new, |row| row.limits);
-        let most = limits_of(&set).kv_bytes;
+        let most = limits_of(&row.limits).kv_bytes;
         let kept = usize::try_from(tx.kv_bytes(plugin).await?).unwrap_or_default();
         if kept > most {
             return Err(Error::Conflict("kv_full", format!("the plugin may keep {most} bytes")));

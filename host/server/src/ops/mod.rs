@@ -89,6 +89,8 @@ struct Inner {
     journal: config::Journal,
     hooks: hooks::Hooks,
     plugin_log: PluginLog,
+    /// Rung when jobs have been scheduled.
+    jobs_changed: tokio::sync::Notify,
     /// Makes an account superuser from anywhere; none once there is a superuser.
     bootstrap: Mutex<Option<String>>,
 }
@@ -125,6 +127,7 @@ impl Ops {
             journal: config.journal.clone(),
             hooks: hooks::Hooks::default(),
             plugin_log: PluginLog::default(),
+            jobs_changed: tokio::sync::Notify::new(),
             bootstrap: Mutex::new(bootstrap),
         }));
         ops.blend_logins().await?;
@@ -147,6 +150,11 @@ impl Ops {
     /// The last lines of each plugin.
     pub fn plugin_log(&self) -> &PluginLog {
         &self.0.plugin_log
+    }
+
+    /// Rung when jobs have been scheduled.
+    fn jobs_changed(&self) -> &tokio::sync::Notify {
+        &self.0.jobs_changed
     }
 
     /// Where plugins' hooks are put.

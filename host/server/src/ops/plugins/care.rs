@@ -17,8 +17,11 @@ impl Deployment {
             let serves =
                 |p: &std::sync::Arc<patchbay_runtime::Plugin>| p.digest() == digest && !p.is_quarantined();
             let Some(serving) = self.0.runtime.get(&plugin).filter(serves) else { continue };
-            let went_back =
-                if serving.is_successor() { self.go_back(&plugin, &reason).await } else { Ok(false) };
+            let went_back = if serving.is_successor() {
+                self.go_back(&plugin, &digest, &reason).await
+            } else {
+                Ok(false)
+            };
             match went_back {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -27,28 +30,33 @@ impl Deployment {
             // At once, whatever becomes of the record.
             serving.set_quarantined(true);
             tracing::error!(plugin, reason, "the plugin failed too often and is in quarantine");
-            if let Err(error) = self.record_quarantine(&plugin, Some(reason)).await {
+            if let Err(error) = self.record_quarantine(&plugin, &digest, reason).await {
                 tracing::error!(plugin, %error, "the quarantine could not be recorded");
             }
         }
     }
 
     /// Back to the version before a new one that fails; false if there is none.
-    async fn go_back(&self, plugin: &str, reason: &str) -> Result<bool> {
+    async fn go_back(&self, plugin: &str, digest: &str, reason: &str) -> Result<bool> {
         let row = self.row(plugin).await?.ok_or(Error::NotFound(Thing::Plugin))?;
         if row.previous_digest.is_none() {
             return Ok(false);
         }
         tracing::error!(plugin, reason, "the new version failed too often; the one before serves again");
-        self.roll_back_because(&Admin::operator(), plugin, Some(reason.to_owned())).await?;
+        let why = (digest.to_owned(), reason.to_owned());
+        self.roll_back_because(&Admin::operator(), plugin, Some(why)).await?;
         Ok(true)
     }
 
-    async fn record_quarantine(&self, plugin: &str, reason: Option<String>) -> Result<()> {
+    async fn record_quarantine(&self, plugin: &str, digest: &str, reason: String) -> Result<()> {
         let _turn = self.0.changing.lock().await;
         let before = self.row(plugin).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        if before.active_digest.as_deref() != Some(digest) {
+            // Somebody has put another version in its place.
+            return Ok(());
+        }
         let row = patchbay_store::PluginRow {
-            quarantine: reason,
+            quarantine: Some(reason),
             updated_at: Timestamp::now().0,
             ..before.clone()
         };

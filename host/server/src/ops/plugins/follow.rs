@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use patchbay_core::{Event, MAX_DEPTH, MessageId, Seq, Timestamp, UserId};
 use patchbay_runtime::{CallError, EVENT_BATCH, EventEntry, EventKinds, EventOutcome, Plugin};
-use patchbay_store::{CursorRow, Entry, NewDeadLetter, StoreError, Wanted};
+use patchbay_store::{Conn, CursorRow, Entry, NewDeadLetter, StoreError, Wanted};
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::Deployment;
@@ -136,47 +136,59 @@ impl Worker {
             return Ok(Next::Wait(LONGEST_PAUSE));
         }
         let now = Timestamp::now();
-        if let Some(wait) = cursor.retry_at.map(|at| at - now.0).filter(|wait| *wait > 0) {
-            drop(conn);
-            // New events change nothing about when the old one is tried again.
-            let pause = Duration::from_millis(wait.unsigned_abs());
-            tokio::select! {
-                () = self.look.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-            return Ok(Next::Now);
-        }
         self.passed = self.passed.max(cursor.seq);
-        let (until, floor) = (conn.journal_head().await?, conn.journal_floor().await?);
-        if self.passed < floor.0 {
-            drop(conn);
-            return self.resync(&plugin, cursor, floor).await;
-        }
-        let wanted = self.wanted(&plugin, conn.plugin_bot(&self.plugin).await?.flatten());
-        let Some(wanted) = wanted else { return Ok(Next::Wait(LONGEST_PAUSE)) };
-        let found = conn.journal_of_plugin(&wanted, Seq(self.passed), until, PAGE).await?;
-        if !found.is_empty() {
-            drop(conn);
-            let told = found.into_iter().map(of_journal).collect();
-            return self.tell(&plugin, cursor, told, Source::Journal).await;
-        }
-        self.passed = until.0;
-        if let (Some(at), Some(last)) = (cursor.history_at, cursor.history_until) {
-            let past = conn.past_messages(wanted.bot, MessageId(at), MessageId(last), PAGE).await?;
-            drop(conn);
-            if past.is_empty() {
-                let cursor = CursorRow { history_at: None, history_until: None, ..cursor };
-                self.keep(cursor, Vec::new()).await?;
-                return Ok(Next::Now);
+        let bot = conn.plugin_bot(&self.plugin).await?.flatten();
+        let Some(wanted) = self.wanted(&plugin, active(&mut conn, bot).await?) else {
+            return Ok(Next::Wait(LONGEST_PAUSE));
+        };
+        let mut wait = KEEP_EVERY;
+        if let Some(pause) = remaining(cursor.retry_at, now) {
+            // New events change nothing about when the old one is tried again.
+            wait = wait.min(pause);
+        } else {
+            let until = conn.journal_head().await?;
+            let found = if until.0 > self.passed {
+                conn.journal_of_plugin(&wanted, Seq(self.passed), until, PAGE).await?
+            } else {
+                Vec::new()
+            };
+            // After the page, since pruning doesn't wait for it: what it could have missed is below the floor.
+            let floor = conn.journal_floor().await?;
+            if self.passed < floor.0 {
+                drop(conn);
+                return self.resync(&plugin, cursor, floor).await;
             }
-            let told = past.into_iter().map(of_history).collect();
-            return self.tell(&plugin, cursor, told, Source::History).await;
+            if !found.is_empty() {
+                drop(conn);
+                let told = found.into_iter().map(of_journal).collect();
+                return self.tell(&plugin, cursor, told, Source::Journal).await;
+            }
+            self.passed = until.0;
+        }
+        if let (Some(at), Some(last)) = (cursor.history_at, cursor.history_until) {
+            match remaining(cursor.history_retry_at, now) {
+                Some(pause) => wait = wait.min(pause),
+                None => {
+                    let (from, to) = (MessageId(at), MessageId(last));
+                    let past = conn.past_messages(wanted.bot, bot, from, to, PAGE).await?;
+                    drop(conn);
+                    if past.is_empty() {
+                        let done = CursorRow { history_at: None, history_until: None, ..cursor.clone() };
+                        self.keep(&cursor, done, Vec::new()).await?;
+                        return Ok(Next::Now);
+                    }
+                    let told = past.into_iter().map(of_history).collect();
+                    return self.tell(&plugin, cursor, told, Source::History).await;
+                }
+            }
+        } else {
+            drop(conn);
         }
         if self.passed > cursor.seq && self.kept_at.elapsed() >= KEEP_EVERY {
-            drop(conn);
-            self.keep(CursorRow { seq: self.passed, ..cursor }, Vec::new()).await?;
+            let moved = CursorRow { seq: self.passed, ..cursor.clone() };
+            self.keep(&cursor, moved, Vec::new()).await?;
         }
-        Ok(Next::Wait(KEEP_EVERY))
+        Ok(Next::Wait(wait))
     }
 
     /// What it hears of: all, if that is granted, or what its bot may see. None while it has no bot.
@@ -210,17 +222,21 @@ impl Worker {
         match self.deployment.0.runtime.resync(plugin, floor.0 + 1).await {
             Ok(()) => {
                 let note = format!("missed the events from {} to {}", cursor.seq + 1, floor.0);
-                let seq = floor.0;
-                self.keep(
-                    CursorRow { seq, attempts: 0, retry_at: None, last_error: Some(note), ..cursor },
-                    Vec::new(),
-                )
-                .await?;
+                let moved = CursorRow {
+                    seq: floor.0,
+                    attempts: 0,
+                    retry_at: None,
+                    last_error: Some(note),
+                    ..cursor.clone()
+                };
+                self.passed = floor.0;
+                self.keep(&cursor, moved, Vec::new()).await?;
                 Ok(Next::Now)
             }
+            Err(CallError::Busy { .. } | CallError::Quarantined) => Ok(Next::Wait(PAUSE)),
             Err(error) => {
-                let cursor = self.put_off(plugin, cursor, error.to_string());
-                self.keep(cursor, Vec::new()).await?;
+                let later = put_off(plugin, cursor.clone(), &Source::Journal, error.to_string());
+                self.keep(&cursor, later, Vec::new()).await?;
                 Ok(Next::Now)
             }
         }
@@ -236,7 +252,7 @@ impl Worker {
     ) -> Fallible<Next> {
         let depth = told.first().map_or(0, |first| first.entry.depth);
         let same = told.iter().take_while(|told| told.entry.depth == depth).count();
-        let alone = cursor.attempts > 0 || self.careful > 0;
+        let alone = failures(&cursor, &source) > 0 || self.careful > 0;
         told.truncate(if alone { 1 } else { same });
         let entries = told.iter().map(|told| told.entry.clone()).collect();
         let outcomes = match self.deployment.0.runtime.tell(plugin, entries).await {
@@ -249,8 +265,8 @@ impl Worker {
             }
             Err(error) => vec![EventOutcome::Retry(format!("{}: {error}", error.code()))],
         };
-        let (settled, dead) = self.settle(plugin, cursor, told, outcomes, &source);
-        self.keep(settled, dead).await?;
+        let (settled, dead) = self.settle(plugin, cursor.clone(), told, outcomes, &source);
+        self.keep(&cursor, settled, dead).await?;
         Ok(Next::Now)
     }
 
@@ -262,85 +278,116 @@ impl Worker {
         outcomes: Vec<EventOutcome>,
         source: &Source,
     ) -> (CursorRow, Vec<NewDeadLetter>) {
+        let most = i64::from(plugin.limits().event_attempts);
         let mut dead = Vec::new();
-        let mut outcomes = outcomes.into_iter();
-        for told in told {
-            let most = i64::from(plugin.limits().event_attempts);
-            // Fewer outcomes than entries: the plugin did not get to the rest.
-            let outcome = outcomes.next().unwrap_or_else(|| EventOutcome::Retry("it has no outcome".into()));
+        // Without any it has not even done the first; with fewer than there are entries, the rest was not its turn.
+        let outcomes = match outcomes.as_slice() {
+            [] => vec![EventOutcome::Retry("it has no outcome".into())],
+            _ => outcomes,
+        };
+        for (told, outcome) in told.into_iter().zip(outcomes) {
+            let attempts = failures(&cursor, source) + 1;
             match outcome {
                 EventOutcome::Ok => {}
                 EventOutcome::Reject(why) => {
-                    dead.push(dead_letter(
-                        &self.plugin,
-                        &told,
-                        format!("rejected: {why}"),
-                        cursor.attempts + 1,
-                    ));
+                    dead.push(dead_letter(&self.plugin, &told, format!("rejected: {why}"), attempts));
                 }
-                EventOutcome::Retry(why) if cursor.attempts + 1 >= most => {
-                    dead.push(dead_letter(&self.plugin, &told, why, cursor.attempts + 1));
+                EventOutcome::Retry(why) if attempts >= most => {
+                    dead.push(dead_letter(&self.plugin, &told, why, attempts));
                 }
-                EventOutcome::Retry(why) => return (self.put_off(plugin, cursor, why), dead),
+                EventOutcome::Retry(why) => return (put_off(plugin, cursor, source, why), dead),
             }
             match source {
                 Source::Journal => {
                     cursor.seq = told.position;
                     self.passed = self.passed.max(told.position);
+                    (cursor.attempts, cursor.retry_at) = (0, None);
                 }
                 Source::History => {
                     cursor.history_at = Some(told.position);
                     cursor.history_done += 1;
+                    (cursor.history_attempts, cursor.history_retry_at) = (0, None);
                 }
             }
-            (cursor.attempts, cursor.retry_at) = (0, None);
             self.careful = self.careful.saturating_sub(1);
         }
-        cursor.seq = cursor.seq.max(if matches!(source, Source::History) { self.passed } else { 0 });
         (cursor, dead)
     }
 
-    fn put_off(&self, plugin: &Plugin, cursor: CursorRow, why: String) -> CursorRow {
-        let pause = pause_after(plugin.limits().event_backoff, cursor.attempts);
-        let retry_at = Timestamp::now().0.saturating_add(pause);
-        CursorRow { attempts: cursor.attempts + 1, retry_at: Some(retry_at), last_error: Some(why), ..cursor }
-    }
-
-    async fn keep(&mut self, cursor: CursorRow, dead: Vec<NewDeadLetter>) -> Fallible<()> {
+    /// Writes down how far it is. `read` is the cursor as it was: what an operator has changed since stays changed.
+    async fn keep(&mut self, read: &CursorRow, cursor: CursorRow, dead: Vec<NewDeadLetter>) -> Fallible<()> {
         self.kept_at = Instant::now();
         for letter in &dead {
             let (plugin, kind, error) = (&letter.plugin, &letter.kind, &letter.error);
             tracing::warn!(plugin, kind, seq = letter.seq, error, "an event became a dead letter");
         }
-        let now = Timestamp::now();
+        let (now, read) = (Timestamp::now(), read.clone());
         self.deployment
             .0
             .ops
             .store()
             .write(move |tx| {
                 Box::pin(async move {
-                    // An operator may have asked for history meanwhile.
                     let Some(present) = tx.cursor(&cursor.plugin).await? else { return Ok(()) };
                     let mut row = CursorRow { updated_at: now.0, ..cursor };
-                    if (present.history_total, present.history_until)
-                        != (row.history_total, row.history_until)
-                        && present.history_done == 0
-                        && present.history_until.is_some()
-                    {
+                    let history = |row: &CursorRow| (row.history_at, row.history_until, row.history_done);
+                    if history(&present) != history(&read) {
+                        // It has been asked for anew.
                         row.history_at = present.history_at;
                         row.history_until = present.history_until;
                         row.history_total = present.history_total;
-                        row.history_done = 0;
+                        row.history_done = present.history_done;
+                        row.history_attempts = present.history_attempts;
+                        row.history_retry_at = present.history_retry_at;
                     }
                     tx.put_cursor(&row).await?;
-                    for letter in &dead {
-                        tx.insert_dead_letter(letter, now).await?;
+                    for mut letter in dead {
+                        if let Some(id) = letter.message_id {
+                            // It may have been deleted while the plugin had it.
+                            let present =
+                                tx.message(id).await?.filter(|message| message.deleted_at.is_none());
+                            if present.is_none() {
+                                letter.payload = format!("{{\"id\":{}}}", id.0);
+                            }
+                        }
+                        tx.insert_dead_letter(&letter, now).await?;
                     }
                     Ok(())
                 })
             })
             .await
     }
+}
+
+/// The bot, unless an operator has deactivated it.
+async fn active(conn: &mut Conn, bot: Option<UserId>) -> Fallible<Option<UserId>> {
+    let Some(bot) = bot else { return Ok(None) };
+    Ok(conn.user(bot).await?.filter(|user| user.is_active).map(|user| user.id))
+}
+
+/// How long it is until then, if that lies ahead.
+fn remaining(at: Option<i64>, now: Timestamp) -> Option<Duration> {
+    let wait = at?.saturating_sub(now.0);
+    (wait > 0).then(|| Duration::from_millis(wait.unsigned_abs()))
+}
+
+fn failures(cursor: &CursorRow, source: &Source) -> i64 {
+    match source {
+        Source::Journal => cursor.attempts,
+        Source::History => cursor.history_attempts,
+    }
+}
+
+fn put_off(plugin: &Plugin, mut cursor: CursorRow, source: &Source, why: String) -> CursorRow {
+    let attempts = failures(&cursor, source);
+    let pause = pause_after(plugin.limits().event_backoff, attempts);
+    let retry_at = Some(Timestamp::now().0.saturating_add(pause));
+    match source {
+        Source::Journal => (cursor.attempts, cursor.retry_at) = (attempts + 1, retry_at),
+        Source::History => (cursor.history_attempts, cursor.history_retry_at) = (attempts + 1, retry_at),
+    }
+    cursor.last_error = Some(why);
+    cursor
 }
 
 /// Milliseconds before the next attempt after so many failures.

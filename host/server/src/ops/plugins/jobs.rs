@@ -32,13 +32,16 @@ impl Deployment {
                 }
             };
             tokio::select! {
-                () = self.0.jobs.notified() => {}
+                () = self.0.ops.jobs_changed().notified() => {}
                 Some(done) = running.join_next() => match done {
                     Ok(plugin) => {
                         busy.remove(&plugin);
                     }
-                    // It panicked, and its name with it: none of those that run can be told apart from it.
-                    Err(_) => busy.clear(),
+                    // It panicked, and its name with it: until the others are done it can't be told which it was.
+                    Err(_) => {
+                        while running.join_next().await.is_some() {}
+                        busy.clear();
+                    }
                 },
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -72,7 +75,15 @@ impl Deployment {
             let deployment = self.clone();
             running.spawn(async move {
                 for job in jobs {
-                    deployment.run_one(&plugin, job).await;
+                    // Another version, or none, runs the rest; and what was taken back meanwhile is not run.
+                    let serves =
+                        deployment.0.runtime.get(plugin.name()).is_some_and(|now| Arc::ptr_eq(&now, &plugin));
+                    if !serves {
+                        break;
+                    }
+                    if deployment.is_still_due(&job).await {
+                        deployment.run_one(&plugin, job).await;
+                    }
                 }
                 plugin.name().to_owned()
             });
@@ -82,9 +93,21 @@ impl Deployment {
         Ok(wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP))
     }
 
+    async fn is_still_due(&self, job: &JobRunRow) -> bool {
+        let still = async { self.0.ops.store().read().await?.is_job_due(job).await };
+        // If that can't be known now it comes again.
+        still.await.unwrap_or(false)
+    }
+
     async fn run_one(&self, plugin: &Plugin, job: JobRunRow) {
         let attempt = u32::try_from(job.attempts.saturating_add(1)).unwrap_or(u32::MAX);
-        let due = DueJob { id: job.id.clone(), payload: job.payload.clone(), due: job.due_at, attempt };
+        let due = DueJob {
+            id: job.id.clone(),
+            payload: job.payload.clone(),
+            due: job.due_at,
+            attempt,
+            depth: u8::try_from(job.depth).unwrap_or(u8::MAX),
+        };
         let result = match self.0.runtime.run_job(plugin, due).await {
             // It stays due.
             Err(CallError::Busy { .. } | CallError::Quarantined) => return,
@@ -164,7 +187,7 @@ fn letter(job: &JobRunRow, error: String, attempts: i64) -> NewDeadLetter {
         message_id: None,
         actor_id: None,
         origin: None,
-        depth: 0,
+        depth: u8::try_from(job.depth).unwrap_or(u8::MAX),
         payload: payload.to_string(),
         at: job.due_at,
         error,

@@ -56,6 +56,18 @@ impl Deployment {
         let mut conn = self.0.ops.store().read().await?;
         let found = conn.dead_letters_to_redeliver(name, ids.as_deref(), AT_ONCE + 1).await?;
         drop(conn);
+        let (told_by, target, asked) = (by.clone(), format!("plugin:{name}"), found.len());
+        self.0
+            .ops
+            .store()
+            .write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    let detail = json!({ "letters": asked });
+                    record(tx, &told_by, "plugin.redelivered", target, detail, Timestamp::now()).await?;
+                    Ok(())
+                })
+            })
+            .await?;
         let until = tokio::time::Instant::now() + PATIENCE;
         let mut done = Redelivered::default();
         for (at, letter) in found.into_iter().enumerate() {
@@ -64,7 +76,10 @@ impl Deployment {
                 continue;
             }
             let id = letter.id;
-            let error = self.deliver(&plugin, letter).await.err();
+            let error = match self.may_hear(&plugin, &letter).await? {
+                true => self.deliver(&plugin, letter).await.err(),
+                false => Some("its bot is no longer a member of the channel".to_owned()),
+            };
             if error.is_none() {
                 done.redelivered += 1;
             } else {
@@ -88,13 +103,31 @@ impl Deployment {
         Ok(done)
     }
 
+    /// Whether it would hear of it today.
+    async fn may_hear(&self, plugin: &Plugin, letter: &DeadLetterRow) -> Result<bool> {
+        let Some(channel) = letter.channel_id else { return Ok(true) };
+        if plugin.grants().capabilities.contains("events:all") {
+            return Ok(true);
+        }
+        let mut conn = self.0.ops.store().read().await?;
+        let Some(bot) = conn.plugin_bot(plugin.name()).await?.flatten() else { return Ok(false) };
+        let found = conn.channel_and_role(ChannelId(channel), Some(bot)).await?;
+        Ok(found.is_some_and(|(_, role)| role.is_some()))
+    }
+
     async fn deliver(&self, plugin: &Plugin, letter: DeadLetterRow) -> std::result::Result<(), String> {
         let told = |error: CallError| format!("{}: {error}", error.code());
         if letter.kind == "job" {
             let job: Value = serde_json::from_str(&letter.payload).unwrap_or_default();
             let text = |key: &str| job.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
             let attempt = u32::try_from(letter.attempts.saturating_add(1)).unwrap_or(u32::MAX);
-            let due = DueJob { id: text("id"), payload: text("payload"), due: letter.at, attempt };
+            let due = DueJob {
+                id: text("id"),
+                payload: text("payload"),
+                due: letter.at,
+                attempt,
+                depth: u8::try_from(letter.depth).unwrap_or(u8::MAX),
+            };
             return self.0.runtime.run_job(plugin, due).await.map_err(told);
         }
         let entry = EventEntry {
@@ -126,15 +159,18 @@ impl Deployment {
         self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
         let mut conn = self.0.ops.store().read().await?;
         let plugin = self.0.runtime.get(name).filter(|plugin| plugin.follows_events());
+        let plugin =
+            plugin.filter(|p| p.manifest().events.iter().any(|kinds| kinds.covers("message.created")));
         let Some(plugin) = plugin else {
             return Err(Error::Conflict(
                 "no_events",
-                "the plugin does not serve or follows no events".into(),
+                "the plugin does not serve or does not follow message.created".into(),
             ));
         };
         let hears_all = plugin.grants().capabilities.contains("events:all");
-        let bot = if hears_all { None } else { conn.plugin_bot(name).await?.flatten() };
-        let (until, total) = conn.past_extent(bot).await?;
+        let own = conn.plugin_bot(name).await?.flatten();
+        let bot = if hears_all { None } else { own };
+        let (until, total) = conn.past_extent(bot, own).await?;
         drop(conn);
         let (by, owner) = (by.clone(), name.to_owned());
         self.0
@@ -149,6 +185,8 @@ impl Deployment {
                         history_until: Some(until),
                         history_total: total,
                         history_done: 0,
+                        history_attempts: 0,
+                        history_retry_at: None,
                         updated_at: now.0,
                         ..cursor
                     };

@@ -64,8 +64,6 @@ struct Inner {
     /// Why an enabled plugin does not serve.
     failures: Mutex<BTreeMap<String, String>>,
     followers: Mutex<Followers>,
-    /// Rung when jobs have changed.
-    jobs: tokio::sync::Notify,
 }
 
 /// Whether a plugin serves.
@@ -167,7 +165,6 @@ impl Deployment {
             changing: Arc::default(),
             failures: Mutex::default(),
             followers: Mutex::default(),
-            jobs: tokio::sync::Notify::new(),
         }))
     }
 
@@ -338,17 +335,32 @@ impl Deployment {
         self.roll_back_because(by, name, None).await
     }
 
-    async fn roll_back_because(&self, by: &Admin, name: &str, why: Option<String>) -> Result<Installed> {
+    /// Of the host's own doing it is with a reason, and only if that version still serves.
+    async fn roll_back_because(
+        &self,
+        by: &Admin,
+        name: &str,
+        why: Option<(String, String)>,
+    ) -> Result<Installed> {
         let turn = Arc::clone(&self.0.changing).lock_owned().await;
         if why.is_none() && self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
             return Err(managed(name, "source"));
         }
         let before = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+        if why.as_ref().is_some_and(|(condemned, _)| before.active_digest.as_ref() != Some(condemned)) {
+            // Somebody was faster.
+            return self.describe(before).await;
+        }
         let digest = before.previous_digest.clone().ok_or_else(|| {
             Error::Conflict("nothing_to_roll_back", "there is no version that served before".into())
         })?;
         let mut row = PluginRow { updated_at: Timestamp::now().0, ..before.clone() };
         replace_version(&mut row, &digest);
+        if why.is_some() {
+            // The way back from here leads to a version that fails.
+            row.previous_digest = None;
+        }
+        let why = why.map(|(_, why)| why);
         let plugin = if row.enabled {
             let bytes = self.component(name, &digest).await?;
             Some(self.ready(&before, (&digest, bytes), &grants_of(&row)?).await?)
@@ -415,6 +427,8 @@ impl Deployment {
                             emit(tx, &by.actor, &Event::UserUpdated(user), now)?;
                         }
                     }
+                    // What a call that was still under way has written since.
+                    while tx.delete_plugin_state(&name, ERASED_AT_ONCE).await? > 0 {}
                     tx.delete_plugin(&name).await?;
                     let target = format!("plugin:{name}");
                     record(tx, &by, "plugin.removed", target, serde_json::json!({}), now).await?;
@@ -446,10 +460,12 @@ impl Deployment {
                     Ok(())
                 }
             };
+            let by_operator = change.why.is_none();
             let quarantined = change.row.quarantine.is_some();
             if let Some(plugin) = &plugin {
                 plugin.set_quarantined(quarantined);
-                if old.as_ref().is_some_and(|old| old.digest() != plugin.digest()) {
+                let is_another = old.as_ref().is_some_and(|old| old.digest() != plugin.digest());
+                if is_another && change.why.is_none() {
                     plugin.succeeds_another();
                 }
             }
@@ -459,7 +475,14 @@ impl Deployment {
                 return Err(error);
             }
             this.set_failure(&name, None);
-            this.attend(&name).await
+            let attended = this.attend(&name).await;
+            if let Err(error) = &attended {
+                this.set_failure(&name, Some(format!("it serves, but without all that it needs: {error}")));
+            }
+            if by_operator {
+                this.hurry(&name).await?;
+            }
+            attended
         })
         .await
     }

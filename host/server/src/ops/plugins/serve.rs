@@ -71,8 +71,22 @@ impl Deployment {
         } else {
             self.followers().stop(name);
         }
-        self.0.jobs.notify_one();
+        self.0.ops.jobs_changed().notify_one();
         self.arrange_hooks().await
+    }
+
+    /// What failed is tried again at once: something about the plugin has changed.
+    pub(super) async fn hurry(&self, name: &str) -> Result<()> {
+        let owned = name.to_owned();
+        self.0
+            .ops
+            .store()
+            .write::<_, Error, _>(move |tx| Box::pin(async move { Ok(tx.hurry_cursor(&owned).await?) }))
+            .await?;
+        if self.0.runtime.get(name).is_some_and(|plugin| plugin.follows_events()) {
+            self.followers().look(self, name);
+        }
+        Ok(())
     }
 
     /// Puts the hooks of all plugins that serve where messages pass, in the operator's order, names deciding ties.
@@ -80,12 +94,9 @@ impl Deployment {
         let mut rows = self.rows().await?;
         rows.sort_by(|a, b| (a.hook_order, &a.name).cmp(&(b.hook_order, &b.name)));
         let hooks = rows.into_iter().filter_map(|row| {
-            let plugin = self.0.runtime.get(&row.name).filter(|p| !p.manifest().hooks.is_empty())?;
-            Some(Hook {
-                runtime: Arc::downgrade(&self.0.runtime),
-                plugin,
-                fails_closed: row.hooks_fail_closed,
-            })
+            self.0.runtime.get(&row.name).filter(|plugin| !plugin.manifest().hooks.is_empty())?;
+            let runtime = Arc::downgrade(&self.0.runtime);
+            Some(Hook { runtime, plugin: row.name, fails_closed: row.hooks_fail_closed })
         });
         self.0.ops.hooks().set(hooks.collect());
         Ok(())

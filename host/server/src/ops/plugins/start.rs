@@ -41,11 +41,12 @@ impl Deployment {
             if row.enabled
                 && let Some(digest) = &row.active_digest
             {
-                match self.activate(&row, digest).await {
+                match self.activate(&row, &digest).await {
                     Ok(()) => self.set_failure(&row.name, None),
                     Err(error) => {
                         tracing::error!(plugin = %row.name, %error, "the plugin does not start");
                         self.set_failure(&row.name, Some(error.to_string()));
+                        self.fall_back(row, error.to_string()).await?;
                     }
                 }
             }
@@ -66,7 +67,7 @@ impl Deployment {
             None => new_row(&name, Some(inspection.digest.clone()), &wanted),
             Some(row) if row.bundled_digest.as_deref() == Some(&inspection.digest) => return Ok(()),
             Some(mut row) => {
-                if row.active_digest == row.bundled_digest {
+                if row.active_digest.is_some() && row.active_digest == row.bundled_digest {
                     // The operator runs what came with the host: so does the next release, with what is new.
                     let mut grants = grants_of(&row)?;
                     let (old, _) = current(&row, &self.versions(&name).await?)?;
@@ -126,6 +127,21 @@ impl Deployment {
         row.config = settings.to_json();
         let secrets = self.0.ops.seal_secrets(name, secrets).await?;
         self.persist(Change { before, row, version, secrets, why: None }, &Admin::operator()).await
+    }
+
+    /// To the version that served before an upgrade that came with the server or its settings.
+    async fn fall_back(&self, before: PluginRow, why: String) -> Result<()> {
+        let Some(previous) = before.previous_digest.clone() else { return Ok(()) };
+        let mut row = before.clone();
+        replace_version(&mut row, &previous);
+        row.previous_digest = None;
+        if let Err(error) = self.activate(&row, &previous).await {
+            tracing::error!(plugin = %row.name, %error, "nor does the version before");
+            return Ok(());
+        }
+        self.set_failure(&row.name, None);
+        let change = Change { before: Some(before), row, version: None, secrets: None, why: Some(why) };
+        self.persist(change, &Admin::operator()).await
     }
 
     async fn activate(&self, row: &PluginRow, digest: &str) -> Result<()> {
