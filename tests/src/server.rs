@@ -409,6 +409,8 @@ async fn launch(
                 return url.trim().to_owned();
             }
         }
+        // Its last words come by another pipe.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let said = log.lock().unwrap().join("\n");
         panic!("the server ended: {said}");
     });

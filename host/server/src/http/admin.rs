@@ -82,7 +82,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
 fn hooks(manifest: &Manifest, row: &PluginRow) -> Option<PluginHooks> {
     let moments: Vec<_> = manifest.hooks.iter().map(|moment| moment.as_str()).collect();
     let on_failure = if row.hooks_fail_closed { "closed" } else { "open" };
-    (!moments.is_empty()).then(|| PluginHooks { moments, order: row.hook_order, on_failure })
+    (!moments.is_empty()).then_some(PluginHooks { moments, order: row.hook_order, on_failure })
 }
 
 fn shown_cursor(cursor: &CursorRow, head: i64) -> PluginCursor {

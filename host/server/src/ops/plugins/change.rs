@@ -9,10 +9,47 @@ use patchbay_store::PluginRow;
 use serde_json::{Map, Value, json};
 
 use super::{
-    PluginChanges, Result,
+    Result,
     grants::{grants_of, set_grants},
+    limits::LimitChanges,
 };
 use crate::ops::plugin_config::SealedSecrets;
+
+/// What to change of a plugin; absent parts stay.
+#[derive(Clone, Debug, Default)]
+pub struct PluginChanges {
+    /// Whether it is to serve.
+    pub enabled: Option<bool>,
+    /// Its capabilities, in place of those it has.
+    pub grants: Option<Vec<String>>,
+    /// Its routes beyond its own prefix, in place of those it has.
+    pub routes: Option<Vec<String>>,
+    /// Its hooks.
+    pub hooks: Option<HookChanges>,
+    /// What to set of its config; `null` unsets, other keys stay.
+    pub config: Option<Map<String, Value>>,
+    /// Its limits.
+    pub limits: Option<LimitChanges>,
+}
+
+/// What to change of a plugin's hooks; absent parts stay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HookChanges {
+    /// Their place among those of others: lower ones first.
+    pub order: Option<i64>,
+    /// Whether a failure keeps messages out.
+    pub fail_closed: Option<bool>,
+}
+
+impl PluginChanges {
+    pub(super) fn is_config_only(&self) -> bool {
+        self.enabled.is_none()
+            && self.grants.is_none()
+            && self.routes.is_none()
+            && self.hooks.is_none()
+            && self.limits.is_none()
+    }
+}
 
 /// A plugin's row as it was and as it is to be, and a version that is new.
 pub(super) struct Change {

@@ -17,7 +17,6 @@ pub(super) fn grants_of(row: &PluginRow) -> Result<Grants> {
         limits: super::limits::limits_of(&row.limits),
         capabilities: serde_json::from_str(&row.capabilities).map_err(wrong)?,
         routes: serde_json::from_str(&row.routes).map_err(wrong)?,
-        ..Grants::default()
     })
 }
 

@@ -8,10 +8,12 @@ mod change;
 mod commands;
 mod follow;
 mod grants;
+mod installed;
 mod jobs;
 mod letters;
 pub mod limits;
 mod observe;
+mod retire;
 mod serve;
 mod settings;
 pub mod signature;
@@ -23,13 +25,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use patchbay_core::{Actor, Event, MessageId, Timestamp};
-use patchbay_runtime::{
-    ConfigKey, ConfigType, Counted, Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed,
-    Runtime,
-};
-use patchbay_store::{CursorRow, PluginRow, PluginVersionRow};
-use serde_json::{Map, Value};
+use patchbay_core::{Actor, MessageId, Timestamp};
+use patchbay_runtime::{Decorations, Grants, Inspection, LoadError, Manifest, Plugin, Routed, Runtime};
+use patchbay_store::{PluginRow, PluginVersionRow};
+use serde_json::Map;
 
 use super::{
     Admin, Error, Ops, Result, Thing, access::demand_superuser, audit::record, error::Faults, journal::emit,
@@ -37,17 +36,17 @@ use super::{
 };
 use crate::config;
 use change::{Change, NewVersion, apply, new_row};
+pub use change::{HookChanges, PluginChanges};
 pub use commands::CommandError;
 use follow::Followers;
 use grants::{grants_of, missing, routes_beyond_prefix, shape};
+pub use installed::{Installed, State};
 pub use observe::Observed;
 use settings::{Settings, config_required};
 use signature::Signers;
 
 /// Versions of a plugin that are kept, beside the one that serves, the one before it and the one that came with the host.
 const KEPT_VERSIONS: i64 = 10;
-/// Entries of a plugin's own state that are removed in one operation.
-const ERASED_AT_ONCE: i64 = 500;
 
 /// The plugins of this deployment. Cheap to clone.
 #[derive(Clone)]
@@ -64,88 +63,6 @@ struct Inner {
     /// Why an enabled plugin does not serve.
     failures: Mutex<BTreeMap<String, String>>,
     followers: Mutex<Followers>,
-}
-
-/// Whether a plugin serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It does.
-    Active,
-    /// The operator does not want it to.
-    Disabled,
-    /// It waits until everything it needs is granted.
-    PendingGrants(String),
-    /// It can't.
-    Failed(String),
-    /// It failed too often.
-    Quarantined(String),
-}
-
-/// An installed plugin, as an operator sees it.
-#[derive(Clone, Debug)]
-pub struct Installed {
-    /// Its row.
-    pub row: PluginRow,
-    /// The manifest of the version that serves, or of the newest one.
-    pub manifest: Manifest,
-    /// That version's digest.
-    pub digest: String,
-    /// What it has.
-    pub grants: Grants,
-    /// The path templates beyond its own prefix that it wants.
-    pub routes_wanted: Vec<String>,
-    /// What is set for it, without secrets.
-    pub config: Map<String, Value>,
-    /// What can be set, and whether it is.
-    pub config_keys: Vec<(ConfigKey, bool)>,
-    /// All versions, newest first.
-    pub versions: Vec<PluginVersionRow>,
-    /// Whether it serves.
-    pub state: State,
-    /// What was counted of it since the server started; none if it did not serve since.
-    pub counted: Option<Counted>,
-    /// How far it has followed the journal and history; none if it follows neither.
-    pub cursor: Option<CursorRow>,
-    /// The newest entry of the journal.
-    pub head: i64,
-    /// How many dead letters it has.
-    pub dead_letters: i64,
-}
-
-/// What to change of a plugin; absent parts stay.
-#[derive(Clone, Debug, Default)]
-pub struct PluginChanges {
-    /// Whether it is to serve.
-    pub enabled: Option<bool>,
-    /// Its capabilities, in place of those it has.
-    pub grants: Option<Vec<String>>,
-    /// Its routes beyond its own prefix, in place of those it has.
-    pub routes: Option<Vec<String>>,
-    /// Its hooks.
-    pub hooks: Option<HookChanges>,
-    /// What to set of its config; `null` unsets, other keys stay.
-    pub config: Option<Map<String, Value>>,
-    /// Its limits.
-    pub limits: Option<limits::LimitChanges>,
-}
-
-/// What to change of a plugin's hooks; absent parts stay.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HookChanges {
-    /// Their place among those of others: lower ones first.
-    pub order: Option<i64>,
-    /// Whether a failure keeps messages out.
-    pub fail_closed: Option<bool>,
-}
-
-impl PluginChanges {
-    fn is_config_only(&self) -> bool {
-        self.enabled.is_none()
-            && self.grants.is_none()
-            && self.routes.is_none()
-            && self.hooks.is_none()
-            && self.limits.is_none()
-    }
 }
 
 impl Deployment {
@@ -325,119 +242,6 @@ impl Deployment {
         self.describe(row).await
     }
 
-    /// Back to the version that served before; a second time forward again.
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Refused`] if that version can't serve with today's grants,
-    /// [`Error::Conflict`] with `nothing_to_roll_back` or `managed_by_settings`.
-    pub async fn roll_back(&self, by: &Admin, name: &str) -> Result<Installed> {
-        by.demand()?;
-        self.roll_back_because(by, name, None).await
-    }
-
-    /// Of the host's own doing it is with a reason, and only if that version still serves.
-    async fn roll_back_because(
-        &self,
-        by: &Admin,
-        name: &str,
-        why: Option<(String, String)>,
-    ) -> Result<Installed> {
-        let turn = Arc::clone(&self.0.changing).lock_owned().await;
-        if why.is_none() && self.0.declared.get(name).is_some_and(|declared| declared.source.is_some()) {
-            return Err(managed(name, "source"));
-        }
-        let before = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
-        if why.as_ref().is_some_and(|(condemned, _)| before.active_digest.as_ref() != Some(condemned)) {
-            // Somebody was faster.
-            return self.describe(before).await;
-        }
-        let digest = before.previous_digest.clone().ok_or_else(|| {
-            Error::Conflict("nothing_to_roll_back", "there is no version that served before".into())
-        })?;
-        let mut row = PluginRow { updated_at: Timestamp::now().0, ..before.clone() };
-        replace_version(&mut row, &digest);
-        if why.is_some() {
-            // The way back from here leads to a version that fails.
-            row.previous_digest = None;
-        }
-        let why = why.map(|(_, why)| why);
-        let plugin = if row.enabled {
-            let bytes = self.component(name, &digest).await?;
-            Some(self.ready(&before, (&digest, bytes), &grants_of(&row)?).await?)
-        } else {
-            None
-        };
-        let change = Change { before: Some(before), row: row.clone(), version: None, secrets: None, why };
-        self.switch(turn, plugin, change, by).await?;
-        self.describe(row).await
-    }
-
-    /// Takes a plugin out for good, with its versions, settings, secrets, jobs, dead letters and its own state. What it
-    /// wrote into host-owned tables stays; its bot user is deactivated.
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Conflict`] with `bundled` or `managed_by_settings`.
-    pub async fn remove(&self, by: &Admin, name: &str) -> Result<()> {
-        by.demand()?;
-        let turn = Arc::clone(&self.0.changing).lock_owned().await;
-        if self.0.declared.contains_key(name) {
-            return Err(managed(name, "*"));
-        }
-        let row = self.row(name).await?.ok_or(Error::NotFound(Thing::Plugin))?;
-        if row.bundled_digest.is_some() {
-            let why = "it came with the host and would come back with the next start; disable it instead";
-            return Err(Error::Conflict("bundled", why.into()));
-        }
-        let (this, by, name) = (self.clone(), by.clone(), name.to_owned());
-        detached(async move {
-            let _turn = turn;
-            this.0.runtime.deactivate(&name);
-            this.attend(&name).await?;
-            this.erase(&by, name.clone()).await?;
-            this.set_failure(&name, None);
-            this.0.ops.plugin_log().forget(&name);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Its own state goes in steps, so that no other write waits; its row last, so that a step that fails can be
-    /// repeated.
-    async fn erase(&self, by: &Admin, name: String) -> Result<()> {
-        let store = self.0.ops.store();
-        loop {
-            let owner = name.clone();
-            let step = store
-                .write::<_, Error, _>(move |tx| {
-                    Box::pin(async move { Ok(tx.delete_plugin_state(&owner, ERASED_AT_ONCE).await?) })
-                })
-                .await?;
-            if step < ERASED_AT_ONCE.unsigned_abs() {
-                break;
-            }
-        }
-        let (by, now) = (by.clone(), Timestamp::now());
-        store
-            .write::<_, Error, _>(move |tx| {
-                Box::pin(async move {
-                    by.demand_still(tx).await?;
-                    if let Some(bot) = tx.plugin_bot(&name).await?.flatten() {
-                        tx.deactivate_bot(bot, now).await?;
-                        if let Some(user) = tx.user(bot).await? {
-                            emit(tx, &by.actor, &Event::UserUpdated(user), now)?;
-                        }
-                    }
-                    // What a call that was still under way has written since.
-                    while tx.delete_plugin_state(&name, ERASED_AT_ONCE).await? > 0 {}
-                    tx.delete_plugin(&name).await?;
-                    let target = format!("plugin:{name}");
-                    record(tx, &by, "plugin.removed", target, serde_json::json!({}), now).await?;
-                    Ok(())
-                })
-            })
-            .await
-    }
-
     /// The atomic switch and its record: the new version serves first, and if that can't be written down, the
     /// old one is back. Runs to its end even if the caller goes away in between.
     async fn switch(
@@ -524,8 +328,7 @@ impl Deployment {
         if messages.is_empty() {
             return Decorations::default();
         }
-        let decorations = self.0.runtime.decorate(viewer, messages).await;
-        decorations
+        self.0.runtime.decorate(viewer, messages).await
     }
 
     async fn rows(&self) -> Result<Vec<PluginRow>> {
@@ -593,61 +396,6 @@ impl Deployment {
                 })
             })
             .await
-    }
-
-    async fn describe(&self, row: PluginRow) -> Result<Installed> {
-        let versions = self.versions(&row.name).await?;
-        let (manifest, digest) = current(&row, &versions)?;
-        let grants = grants_of(&row)?;
-        let failure = self.failures().get(&row.name).cloned();
-        let missing = missing(&manifest, &grants);
-        let settings = self.settings(&row).await?;
-        let unmet = settings.unmet(&manifest);
-        let state = match failure {
-            _ if !row.enabled => State::Disabled,
-            Some(reason) => State::Failed(reason),
-            None if row.quarantine.is_some() => {
-                State::Quarantined(row.quarantine.clone().unwrap_or_default())
-            }
-            None if row.active_digest.is_none() && !missing.is_empty() => {
-                State::PendingGrants(format!("not granted: {}", missing.join(", ")))
-            }
-            None if unmet.is_some() => {
-                State::Failed(format!("config_required: {}", unmet.unwrap_or_default()))
-            }
-            None if row.active_digest.is_none() => {
-                State::Failed("it was never started; enable it".to_owned())
-            }
-            None => State::Active,
-        };
-        let routes_wanted = routes_beyond_prefix(&manifest);
-        let counted = self.0.runtime.get(&row.name).map(|plugin| plugin.stats().read());
-        let mut conn = self.0.ops.store().read().await?;
-        let (cursor, head) = (conn.cursor(&row.name).await?, conn.journal_head().await?.0);
-        let counts = conn.dead_letter_counts().await?;
-        let dead_letters = counts.into_iter().find(|(plugin, _)| *plugin == row.name).map_or(0, |(_, n)| n);
-        // What a version before kept in the open and this one calls a secret is shown to nobody.
-        let is_open = |name: &String| {
-            manifest.config.iter().all(|key| key.key != *name || key.kind != ConfigType::Secret)
-        };
-        let config = settings.values.clone().into_iter().filter(|(name, _)| is_open(name)).collect();
-        let config_keys: Vec<_> =
-            manifest.config.iter().map(|key| (key.clone(), settings.has(key))).collect();
-        Ok(Installed {
-            row,
-            manifest,
-            digest,
-            grants,
-            routes_wanted,
-            config,
-            config_keys,
-            versions,
-            state,
-            counted,
-            cursor,
-            head,
-            dead_letters,
-        })
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {

@@ -41,7 +41,7 @@ impl Deployment {
             if row.enabled
                 && let Some(digest) = &row.active_digest
             {
-                match self.activate(&row, &digest).await {
+                match self.activate(&row, digest).await {
                     Ok(()) => self.set_failure(&row.name, None),
                     Err(error) => {
                         tracing::error!(plugin = %row.name, %error, "the plugin does not start");
