@@ -514,6 +514,7 @@ async fn operators_see_what_plugins_do() {
         "patchbay_plugin_call_seconds{plugin=\"recorder\",export=\"hooks\",quantile=\"0.99\"}",
         "patchbay_plugin_cursor_lag{plugin=\"recorder\"}",
         "patchbay_plugin_dead_letters{plugin=\"recorder\"} 0",
+        "patchbay_plugin_waiting{plugin=\"recorder\"} 0",
         "patchbay_plugin_cpu_seconds_total{plugin=\"recorder\"}",
         "patchbay_plugin_peak_memory_bytes{plugin=\"recorder\"}",
     ] {

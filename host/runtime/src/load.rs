@@ -120,6 +120,11 @@ impl Plugin {
         &self.stats
     }
 
+    /// Calls that wait for their turn.
+    pub fn waiting_calls(&self) -> u32 {
+        self.permits.waiting() + self.hook_permits.waiting()
+    }
+
     /// It must not be called any more, or may be again.
     pub fn set_quarantined(&self, quarantined: bool) {
         self.quarantined.store(quarantined, Ordering::Relaxed);

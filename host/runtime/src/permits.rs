@@ -44,6 +44,11 @@ impl Permits {
         Self { own, global, waiting: AtomicU32::new(0), max_waiting, patience }
     }
 
+    /// Calls that wait for one.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Waits for both permits, at most for the plugin's patience.
     pub(crate) async fn acquire(&self) -> Result<Permit, CallError> {
         let busy = || CallError::Busy { retry_after: Duration::from_secs(1) };

@@ -174,10 +174,13 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
     let seconds = Family::<OfDurations, Gauge<f64, AtomicU64>>::default();
     let cpu = Family::<OfPlugin, Counter<f64, AtomicU64>>::default();
     let gauges = || Family::<OfPlugin, Gauge>::default();
-    let (running, peak, lag, letters, serves) = (gauges(), gauges(), gauges(), gauges(), gauges());
+    let (running, waiting, peak) = (gauges(), gauges(), gauges());
+    let (lag, letters, serves) = (gauges(), gauges(), gauges());
     let traps = Family::<OfPlugin, Counter>::default();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    for Observed { plugin, counted, serves: is_serving, lag: behind, dead_letters } in plugins {
+    for Observed { plugin, counted, waiting: queued, serves: is_serving, lag: behind, dead_letters } in
+        plugins
+    {
         let of = OfPlugin { plugin: plugin.clone() };
         for kind in &counted.kinds {
             let export = kind.kind.as_str();
@@ -193,6 +196,7 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
         cpu.get_or_create(&of).inc_by(counted.cpu.as_secs_f64());
         traps.get_or_create(&of).inc_by(counted.traps);
         running.get_or_create(&of).set(i64::from(counted.running));
+        waiting.get_or_create(&of).set(i64::from(*queued));
         peak.get_or_create(&of).set(number(counted.peak_memory));
         serves.get_or_create(&of).set(i64::from(*is_serving));
         letters.get_or_create(&of).set(*dead_letters);
@@ -205,6 +209,7 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
     registry.register("cpu_seconds", "Time spent in plugins", cpu);
     registry.register("traps", "Calls that ended by a trap or a limit", traps);
     registry.register("running", "Calls that run now", running);
+    registry.register("waiting", "Calls that wait for their turn", waiting);
     registry.register("peak_memory_bytes", "Most memory that a call had", peak);
     registry.register("serves", "1 if it is called, 0 in quarantine", serves);
     registry.register("cursor_lag", "Entries of the journal after its cursor", lag);

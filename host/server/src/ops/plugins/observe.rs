@@ -15,6 +15,8 @@ pub struct Observed {
     pub plugin: String,
     /// What was counted since the server started.
     pub counted: Counted,
+    /// Calls that wait for their turn.
+    pub waiting: u32,
     /// Whether it is called; not in quarantine.
     pub serves: bool,
     /// How many entries of the journal come after its cursor; none if it follows no events.
@@ -37,6 +39,7 @@ impl Deployment {
         drop(conn);
         let observed = |plugin: std::sync::Arc<patchbay_runtime::Plugin>| Observed {
             counted: plugin.stats().read(),
+            waiting: plugin.waiting_calls(),
             serves: !plugin.is_quarantined(),
             lag: cursors.get(plugin.name()).map(|seq| (head - seq).max(0)),
             dead_letters: letters.get(plugin.name()).copied().unwrap_or(0),
