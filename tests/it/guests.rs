@@ -147,7 +147,7 @@ async fn kv_probe() {
 
 use crate::{
     capabilities::{probe, wasi_probe},
-    platform::recorder,
+    platform::events_come_in_order_from_where_the_bot_is as recorder,
     released::released,
 };
 
