@@ -1,6 +1,6 @@
 //! What every request passes through: heads and bodies that are wrong, slow or too large; headers; CORS; the end.
 
-use patchbay_tests::{Raw, Socket, TestApp, Value, guest, json};
+use patchbay_tests::{Raw, Socket, TestApp, Value, eventually, guest, json};
 use reqwest::Method;
 
 const GET: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n";
@@ -320,7 +320,8 @@ async fn a_stop_lets_what_is_under_way_end_and_nothing_new_begin() {
     assert_eq!(socket.close_code().await, 4503);
     assert!(idle.is_closed().await);
     assert!(untouched.is_closed().await);
-    assert!(tokio::net::TcpStream::connect(app.url.strip_prefix("http://").unwrap()).await.is_err());
+    let address = app.url.strip_prefix("http://").unwrap();
+    eventually("no connection is taken", || std::net::TcpStream::connect(address).is_err()).await;
     slow.send(&body).await;
     assert_eq!(slow.answer().await.unwrap().status, 201);
     assert!(slow.is_closed().await);

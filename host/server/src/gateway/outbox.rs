@@ -96,13 +96,14 @@ impl Outbox {
             return Ok(false);
         }
         let was_empty = queue.frames.is_empty();
+        let was_crowded = queue.is_crowded();
         let bytes = queue.bytes.saturating_add(delivery.text.len());
         if !was_empty && (queue.frames.len() >= MAX_FRAMES || bytes > MAX_BYTES) {
             return Err(Full);
         }
         queue.bytes = bytes;
         queue.frames.push_back(delivery.clone());
-        Ok(was_empty)
+        Ok(was_empty || (!was_crowded && queue.is_crowded()))
     }
 
     /// Wakes the driver for what was put in.
@@ -112,8 +113,7 @@ impl Outbox {
 
     /// Whether the queue is so full that only what must arrive should go in.
     pub fn is_crowded(&self) -> bool {
-        let queue = self.0.lock();
-        queue.frames.len() > MAX_FRAMES / 2 || queue.bytes > MAX_BYTES / 2
+        self.0.lock().is_crowded()
     }
 
     /// Ends the connection, for the first reason that is given. What waits is not sent any more.
@@ -135,13 +135,13 @@ impl Drop for Outbox {
 }
 
 impl Inbox {
-    /// What there is to do. Frames are given out only when `wants_frames`; others wait.
+    /// What there is to do. Frames are given out when `wants_frames`, or before the queue overflows; others wait.
     pub fn poll(&mut self, context: &Context<'_>, wants_frames: bool) -> Poll<Ready> {
         let mut queue = self.0.lock();
         if let Some(why) = queue.close {
             return Poll::Ready(Ready::Close(why));
         }
-        if wants_frames && !queue.frames.is_empty() {
+        if (wants_frames && !queue.frames.is_empty()) || queue.is_crowded() {
             return Poll::Ready(Ready::Frames(queue.batch()));
         }
         match &mut queue.waiting {
@@ -158,6 +158,10 @@ impl Inbox {
 }
 
 impl Queue {
+    fn is_crowded(&self) -> bool {
+        self.frames.len() > MAX_FRAMES / 2 || self.bytes > MAX_BYTES / 2
+    }
+
     fn batch(&mut self) -> VecDeque<Delivery> {
         let mut count = 0;
         let mut bytes = 0;
@@ -245,6 +249,16 @@ mod tests {
         assert!(take(&mut inbox, false).is_none(), "they wait for who doesn't want them yet");
         assert_eq!(sizes(&mut inbox), (1..=BATCH_FRAMES).collect::<Vec<_>>());
         assert_eq!(sizes(&mut inbox), [BATCH_FRAMES + 1, BATCH_FRAMES + 2]);
+    }
+
+    #[test]
+    fn who_waits_is_given_them_before_the_queue_overflows() {
+        let (outbox, mut inbox) = outbox();
+        for _ in 0..=MAX_FRAMES / 2 {
+            assert!(take(&mut inbox, false).is_none());
+            outbox.push(&frame(1)).unwrap();
+        }
+        assert!(matches!(take(&mut inbox, false), Some(Ready::Frames(frames)) if frames.len() == BATCH_FRAMES));
     }
 
     #[test]

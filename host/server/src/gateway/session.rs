@@ -165,6 +165,11 @@ impl Session {
         matches!(self.phase, Phase::Live)
     }
 
+    /// Live events can wait no longer: so many have come that the client would be cut off before it could resume.
+    pub fn begin(&mut self) {
+        self.phase = Phase::Live;
+    }
+
     /// When [`Session::tick`] must be called at the latest.
     pub fn deadline(&self) -> Instant {
         match self.phase {

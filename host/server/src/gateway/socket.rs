@@ -97,7 +97,10 @@ impl Driver {
             tokio::select! {
                 ready = ready(inbox, is_live) => match ready {
                     Ready::Close(why) => return Err(End::Close(why)),
-                    Ready::Frames(frames) => self.send_live(frames).await?,
+                    Ready::Frames(frames) => {
+                        self.session.begin();
+                        self.send_live(frames).await?;
+                    }
                 },
                 () = tokio::time::sleep_until(deadline) => {
                     if expires.is_some_and(|at| at <= Instant::now()) {
