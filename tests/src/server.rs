@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{User, postgres};
+use crate::{NameServer, User, postgres};
 
 const START: Duration = Duration::from_secs(120);
 
@@ -23,6 +23,8 @@ pub struct TestApp {
     child: Child,
     data: TempDir,
     settings: Vec<String>,
+    /// See [`NameServer`].
+    names: Option<PathBuf>,
     log: Arc<Mutex<Vec<String>>>,
     printed: watch::Receiver<Vec<String>>,
     expected: Mutex<Vec<String>>,
@@ -115,13 +117,27 @@ impl TestApp {
         Self::launch(tempfile::tempdir_in(parent).unwrap(), &[], None).await
     }
 
+    /// A server with these settings that asks this server for the addresses of names.
+    pub async fn start_with_names(names: &NameServer, settings: &[&str]) -> Self {
+        Self::launch_with(tempfile::tempdir().unwrap(), settings, None, Some(names.etc().to_owned())).await
+    }
+
     async fn launch(data: TempDir, settings: &[&str], database: Option<postgres::Database>) -> Self {
+        Self::launch_with(data, settings, database, None).await
+    }
+
+    async fn launch_with(
+        data: TempDir,
+        settings: &[&str],
+        database: Option<postgres::Database>,
+        names: Option<PathBuf>,
+    ) -> Self {
         let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
         let log = Arc::default();
-        let (child, url, printed) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, printed, expected: Mutex::default(), database, url }
+        let (child, url, printed) = launch(data.path(), &settings, names.as_deref(), &log).await;
+        Self { child, data, settings, names, log, printed, expected: Mutex::default(), database, url }
     }
 
     /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
@@ -212,7 +228,8 @@ impl TestApp {
 
     /// Starts the server again on the same data, at another port.
     pub async fn restart(&mut self) {
-        let (child, url, printed) = launch(self.data.path(), &self.settings, &self.log).await;
+        let (child, url, printed) =
+            launch(self.data.path(), &self.settings, self.names.as_deref(), &self.log).await;
         self.child = child;
         self.printed = printed;
         self.url = url;
@@ -371,11 +388,14 @@ impl Drop for TestApp {
 async fn launch(
     data: &Path,
     settings: &[String],
+    names: Option<&Path>,
     log: &Arc<Mutex<Vec<String>>>,
 ) -> (Child, String, watch::Receiver<Vec<String>>) {
     // A file that reaches its limit is an error to be told, as a full disk is, and not the end of the process.
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
+    let with_names = names.map(|etc| NameServer::command(etc, "exec \\\"\\$0\\\" \\\"\\$@\\\""));
+    let run = with_names.unwrap_or_else(|| "exec \"$0\" \"$@\"".to_owned());
+    command.args(["-c", &format!("trap '' XFSZ; {run}")]).arg(program());
     command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
     for setting in settings {
         match setting.as_str() {

@@ -1,6 +1,8 @@
 //! Where plugins' requests go, and where they don't.
 
-use patchbay_tests::{TestApp, Value, guest, json};
+use std::net::Ipv4Addr;
+
+use patchbay_tests::{NameServer, TestApp, User, Value, guest, json};
 use server::{Server, serve};
 
 use super::{ADMIN, call};
@@ -40,15 +42,20 @@ mod server {
 }
 
 /// The probe with grants for these hosts.
-async fn with_egress(settings: &[&str], hosts: &[String]) -> (TestApp, patchbay_tests::User) {
+async fn with_egress(settings: &[&str], hosts: &[String]) -> (TestApp, User) {
     let app = TestApp::start_with(settings).await;
+    let root = root_with_egress(&app, hosts).await;
+    (app, root)
+}
+
+async fn root_with_egress(app: &TestApp, hosts: &[String]) -> User {
     let root = app.user("root").await;
     root.install_with_grants("probe", guest("probe")).await;
     let shown = root.get(ADMIN).await.expect(200);
     let mut grants = shown["capabilities_granted"].as_array().unwrap().clone();
     grants.extend(hosts.iter().map(|host| json!(format!("egress:{host}"))));
     root.patch(ADMIN, &json!({ "grants": grants })).await.expect(200);
-    (app, root)
+    root
 }
 
 #[tokio::test]
@@ -125,4 +132,35 @@ async fn what_the_operator_grants_and_allows_is_reached_and_no_hop_further() {
     assert_eq!(revoked.problem(403), "egress_not_granted");
     let wrong = root.patch(ADMIN, &json!({ "grants": ["egress:*"] })).await;
     assert_eq!(wrong.problem(422), "validation_failed");
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_address_leads_nowhere_else() {
+    let Some(names) = NameServer::start().await else { return };
+    let Server { port } = serve().await;
+    let (allowed, forbidden) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
+    let trap = tokio::net::TcpListener::bind((forbidden, port)).await.unwrap();
+    let app = TestApp::start_with_names(&names, &["egress.allow_private=127.0.0.1/32"]).await;
+    let root = root_with_egress(&app, &[format!("rebound.test:{port}")]).await;
+    let send = async || {
+        call(&root, "http_client/send", json!({ "url": format!("http://rebound.test:{port}/") })).await
+    };
+    // Of several addresses only those are connected to that may be.
+    names.answer(&[&[forbidden, allowed]]);
+    send().await.expect(200);
+    // Whoever asked again for what has been looked at would be led astray.
+    names.answer(&[&[allowed], &[forbidden]]);
+    let before = names.asked();
+    let mut reached = Vec::new();
+    for _ in 0..10 {
+        let answer = send().await;
+        reached.push(answer.status);
+        if answer.status != 200 {
+            assert_eq!(answer.problem(403), "egress_blocked");
+        }
+    }
+    assert_eq!(names.asked() - before, 10, "each request asks once");
+    assert_eq!(reached.iter().filter(|status| **status == 200).count(), 5, "{reached:?}");
+    let strayed = tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await;
+    assert!(strayed.is_err(), "it was connected to");
 }
