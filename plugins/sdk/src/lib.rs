@@ -20,16 +20,32 @@
 //! patchbay_sdk::register!(Hello: http);
 //! ```
 //!
+//! What helps beyond that: [`routes`] (a function per route, JSON in and out), [`Entry::event`] (events with types),
+//! [`state`] and [`settings`] (values with types), [`info!`] and its like (the plugin's log), [`mock`] (tests).
+//!
 //! Owns: the Rust face of the contract in `wit/`. Must not: import anything that its user did not call, or
 //! run code when a component starts.
+
+#![deny(missing_docs)]
 
 pub mod answer;
 #[doc(hidden)]
 pub mod bindings;
 mod error;
+pub mod event;
 pub mod input;
+mod line;
 pub mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod mock;
+pub mod routes;
+pub mod settings;
+pub mod state;
 pub mod text;
+
+pub use event::Event;
+#[doc(hidden)]
+pub use line::write_line;
 
 /// Channels, as the actor sees them (`patchbay:plugin/channels`).
 pub use bindings::imports::patchbay::plugin::channels;
