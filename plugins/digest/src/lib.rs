@@ -8,7 +8,7 @@ mod summary;
 
 use patchbay_sdk::{
     Actor, ChannelId, Commands, DueJob, Error, Invocation, Jobs, Reply, Timestamp, channels, identity, kv,
-    messages, reactions, scheduler, users,
+    messages, reactions, scheduler, state, users,
 };
 use plan::Plan;
 use summary::Said;
@@ -40,7 +40,7 @@ impl Jobs for Digest {
         let channel =
             job.id.parse().map_err(|_| Error::internal(format!("no job of its own: {:?}", job.id)))?;
         // Somebody has turned it off meanwhile.
-        let Some(plan) = read(channel)? else { return Ok(()) };
+        let Some(plan) = state::get::<Plan>(&key(channel))? else { return Ok(()) };
         let bot = identity::bot()?;
         match tell(&bot, channel, plan.since, job.due) {
             // Nobody is left who could be told; whoever adds the bot again sets it up again.
@@ -48,13 +48,13 @@ impl Jobs for Digest {
             told => told?,
         }
         let plan = Plan { since: job.due, ..plan };
-        kv::set(&key(channel), plan.to_text().as_bytes())?;
+        state::set(&key(channel), &plan)?;
         schedule(channel, &plan, job.due)
     }
 }
 
 fn show(channel: ChannelId) -> Result<String, Error> {
-    Ok(match read(channel)? {
+    Ok(match state::get::<Plan>(&key(channel))? {
         Some(plan) => format!("A digest comes daily at {}.", plan.shown()),
         None => "There is no digest here. `/digest 08:00 Europe/Berlin` sets one up.".to_owned(),
     })
@@ -73,7 +73,7 @@ fn start(caller: &Actor, channel: ChannelId, at: jiff::civil::Time, zone: &str) 
         name(&bot, caller)?
     );
     let plan = Plan { since: messages::post(&bot, channel, &text, None, &[])?.created_at, ..plan };
-    kv::set(&key(channel), plan.to_text().as_bytes())?;
+    state::set(&key(channel), &plan)?;
     schedule(channel, &plan, plan.since)
 }
 
@@ -157,10 +157,6 @@ fn name(bot: &Actor, of: &Actor) -> Result<String, Error> {
 
 fn key(channel: ChannelId) -> String {
     format!("channel/{channel}")
-}
-
-fn read(channel: ChannelId) -> Result<Option<Plan>, Error> {
-    Ok(kv::get(&key(channel))?.and_then(|bytes| Plan::from_text(&String::from_utf8_lossy(&bytes))))
 }
 
 patchbay_sdk::register!(Digest: commands, jobs);

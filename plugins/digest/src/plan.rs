@@ -6,7 +6,7 @@ use jiff::{Timestamp as Instant, ToSpan as _, civil::Time, tz::TimeZone};
 use patchbay_sdk::Timestamp;
 
 /// The plan of one channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Plan {
     /// The time of day.
     pub at: Time,
@@ -36,18 +36,6 @@ impl Plan {
     /// For people.
     pub fn shown(&self) -> String {
         format!("{:02}:{:02} ({})", self.at.hour(), self.at.minute(), self.zone)
-    }
-
-    /// What is kept.
-    pub fn to_text(&self) -> String {
-        format!("{:02}:{:02} {} {}", self.at.hour(), self.at.minute(), self.zone, self.since)
-    }
-
-    /// What was kept.
-    pub fn from_text(text: &str) -> Option<Self> {
-        let (plan, since) = text.rsplit_once(' ')?;
-        let (at, zone) = parse(plan).ok()?;
-        Some(Self { at, zone: zone.to_owned(), since: since.parse().ok()? })
     }
 
     /// The first time after this one that it is so late there. A time that the clocks skip is taken an hour later.
@@ -98,17 +86,5 @@ mod tests {
         assert_eq!(next("Europe/Berlin", "2026-03-29T12:00:00Z"), "2026-03-30T00:30:00Z");
         assert_eq!(next("Europe/Berlin", "2026-10-24T12:00:00Z"), "2026-10-25T00:30:00Z");
         assert_eq!(next("Europe/Berlin", "2026-10-25T00:30:00Z"), "2026-10-26T01:30:00Z");
-    }
-
-    #[test]
-    fn what_is_kept_is_read_again() {
-        let plan = Plan {
-            at: Time::constant(8, 5, 0, 0),
-            zone: "Europe/Berlin".to_owned(),
-            since: 1_795_996_799_120,
-        };
-        assert_eq!(Plan::from_text(&plan.to_text()), Some(plan.clone()));
-        assert_eq!(plan.shown(), "08:05 (Europe/Berlin)");
-        assert_eq!(Plan::from_text("nonsense"), None);
     }
 }

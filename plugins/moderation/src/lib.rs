@@ -6,9 +6,7 @@
 mod fold;
 mod rules;
 
-use patchbay_sdk::{
-    Draft, Error, Hooks, Refusal, Value, Verdict, config, from_slice, identity, log, messages, users,
-};
+use patchbay_sdk::{Draft, Error, Hooks, Refusal, Verdict, identity, messages, settings, users};
 use rules::{Judgement, OnWord, Rules};
 
 struct Moderation;
@@ -22,7 +20,7 @@ impl Hooks for Moderation {
         };
         if let Err(error) = report(&draft, &detail) {
             // The message is refused all the same.
-            log::write(log::Level::Warn, &format!("the report could not be posted: {error}"));
+            patchbay_sdk::warn!("the report could not be posted: {error}");
         }
         Ok(Verdict::Refuse(Refusal { code: code.to_owned(), detail }))
     }
@@ -31,7 +29,7 @@ impl Hooks for Moderation {
 /// Tells the moderators who tried to say something, where and what was wrong with it; not what it was, since that is
 /// nobody's but the author's.
 fn report(draft: &Draft, why: &str) -> Result<(), Error> {
-    let channel = setting("report_channel")?.as_u64().unwrap_or_default();
+    let channel = settings::get("report_channel")?.unwrap_or_default();
     if channel == 0 {
         return Ok(());
     }
@@ -41,29 +39,15 @@ fn report(draft: &Draft, why: &str) -> Result<(), Error> {
     messages::post(&bot, channel, &text, None, &[]).map(drop)
 }
 
-fn setting(key: &str) -> Result<Value, Error> {
-    let text = config::get(key)?.unwrap_or_default();
-    Ok(from_slice(text.as_bytes()).unwrap_or_default())
-}
-
 fn rules() -> Result<Rules, Error> {
-    let texts = |key| {
-        let value = setting(key)?;
-        let texts = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-        Ok::<Vec<String>, Error>(texts.map(str::to_owned).collect())
-    };
-    let on_word = match setting("on_word")?.as_str() {
+    let texts = |key| Ok::<Vec<String>, Error>(settings::get(key)?.unwrap_or_default());
+    let on_word = match settings::get::<String>("on_word")?.as_deref() {
         Some("mask") => OnWord::Mask,
         // A word that nobody knows must not let everything through.
         _ => OnWord::Refuse,
     };
-    let most = setting("max_mentions")?.as_u64().unwrap_or_default();
-    Ok(Rules::new(
-        &texts("words")?,
-        on_word,
-        texts("link_hosts")?,
-        usize::try_from(most).unwrap_or(usize::MAX),
-    ))
+    let most = settings::get("max_mentions")?.unwrap_or_default();
+    Ok(Rules::new(&texts("words")?, on_word, &texts("link_hosts")?, most))
 }
 
 patchbay_sdk::register!(Moderation: hooks);

@@ -57,7 +57,7 @@ pub enum Judgement {
 impl Rules {
     /// Rules for these words and phrases; links to these hosts, any if there are none; so many mentions, any number if
     /// that is 0.
-    pub fn new(words: &[String], on_word: OnWord, link_hosts: Vec<String>, max_mentions: usize) -> Self {
+    pub fn new(words: &[String], on_word: OnWord, link_hosts: &[String], max_mentions: usize) -> Self {
         let words = words.iter().filter_map(|text| Words::new(text)).collect();
         let link_hosts = link_hosts.iter().map(|host| host.trim().trim_matches('.').to_lowercase());
         Self { words, on_word, link_hosts: link_hosts.filter(|h| !h.is_empty()).collect(), max_mentions }
@@ -213,7 +213,7 @@ mod tests {
 
     fn judge(words: &[&str], on_word: OnWord, text: &str) -> Judgement {
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        Rules::new(&words, on_word, Vec::new(), 0).judge(text)
+        Rules::new(&words, on_word, &[], 0).judge(text)
     }
 
     fn is_refused(words: &[&str], text: &str) -> bool {
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn links_lead_only_where_they_may() {
-        let rules = Rules::new(&[], OnWord::Refuse, vec!["Example.org".to_owned(), " ".to_owned()], 0);
+        let rules = Rules::new(&[], OnWord::Refuse, &["Example.org".to_owned(), " ".to_owned()], 0);
         for text in [
             "see https://example.org/a",
             "http://www.example.org",
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn mentions_are_counted_once_a_person() {
-        let rules = Rules::new(&[], OnWord::Refuse, Vec::new(), 2);
+        let rules = Rules::new(&[], OnWord::Refuse, &[], 2);
         assert_eq!(rules.judge("@ann @Ann @bob mail@cid.org"), Judgement::Allow);
         assert!(matches!(rules.judge("@ann,@bob/@cid"), Judgement::Refuse { code: "too_many_mentions", .. }));
     }
