@@ -41,6 +41,8 @@ pub struct Manifest {
     pub config: Vec<ConfigKey>,
     /// How its author builds it. No host looks at this.
     pub build: Option<Build>,
+    /// Whether it serves without an operator's word when it comes with the host.
+    pub autostart: bool,
 }
 
 /// A path and the methods on it that a plugin answers.
@@ -96,6 +98,12 @@ struct RawManifest {
     #[serde(default)]
     config: Vec<ConfigKey>,
     build: Option<Build>,
+    #[serde(default = "yes")]
+    autostart: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -149,6 +157,7 @@ impl Manifest {
             jobs,
             config: raw.config,
             build: raw.build,
+            autostart: raw.autostart,
         })
     }
 

@@ -57,7 +57,7 @@ impl Dev {
         let done = with_config(&settings, |mut config, _| {
             // The terminal is for the plugins: what they log, and what they do wrong.
             config.log.filter = "warn,plugin=trace".into();
-            block_on(config, async move |config| serve(config, projects).await)
+            block_on(config, async move |config| Box::pin(serve(config, projects)).await)
         });
         drop(temporary);
         done
