@@ -78,6 +78,9 @@ pub trait Host:
     + capabilities::presence::Presence
     + capabilities::realtime::Realtime
     + capabilities::scheduler::Scheduler
+    + capabilities::bots::Bots
+    + capabilities::deployment::Deployment
+    + capabilities::keys::Keys
     + Send
     + Sync
     + 'static
@@ -98,6 +101,9 @@ impl<T> Host for T where
         + capabilities::presence::Presence
         + capabilities::realtime::Realtime
         + capabilities::scheduler::Scheduler
+        + capabilities::bots::Bots
+        + capabilities::deployment::Deployment
+        + capabilities::keys::Keys
         + Send
         + Sync
         + 'static
