@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod auth;
 mod backup;
+mod bots;
 mod bundled;
 mod capabilities;
 mod channels;
