@@ -78,6 +78,7 @@ pub trait Host:
     + capabilities::presence::Presence
     + capabilities::realtime::Realtime
     + capabilities::scheduler::Scheduler
+    + capabilities::search::Search
     + Send
     + Sync
     + 'static
@@ -98,6 +99,7 @@ impl<T> Host for T where
         + capabilities::presence::Presence
         + capabilities::realtime::Realtime
         + capabilities::scheduler::Scheduler
+        + capabilities::search::Search
         + Send
         + Sync
         + 'static

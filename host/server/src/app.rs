@@ -280,11 +280,13 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address), demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     let removing = tokio::spawn(app.ops.clone().keep_removing());
+    let indexing = tokio::spawn(app.ops.clone().keep_indexed());
     let working = tokio::spawn(app.plugins.clone().keep_working());
     run(app.clone(), listener, metrics.map(|(listener, _)| listener), told).await?;
     drop(control);
     tidying.abort();
     removing.abort();
+    indexing.abort();
     working.abort();
     app.plugins.stop();
     app.ops.store().close().await;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use patchbay_core::{
     Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
-    ReactionId, Status, Timestamp, User, UserId,
+    ReactionId, SearchQuery, Status, Timestamp, User, UserId,
 };
 use patchbay_runtime::{
     HostError, HostErrorKind,
@@ -25,6 +25,7 @@ use patchbay_runtime::{
         reactions::Reactions,
         realtime::Realtime,
         scheduler::{ScheduledJob, Scheduler},
+        search::{Search, SearchHits},
         users::Users,
     },
 };
@@ -267,6 +268,25 @@ impl Scheduler for MemoryHost {
 #[async_trait]
 impl HttpClient for MemoryHost {
     async fn send(&self, _: &str, _: OutgoingRequest) -> Result<IncomingAnswer, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Search for MemoryHost {
+    async fn messages(&self, _: &Actor, _: SearchQuery) -> Result<SearchHits, HostError> {
+        absent()
+    }
+
+    async fn files(&self, _: &Actor, _: SearchQuery) -> Result<SearchHits, HostError> {
+        absent()
+    }
+
+    async fn channels(&self, _: &Actor, _: &str, _: u32, _: Option<&str>) -> Result<SearchHits, HostError> {
+        absent()
+    }
+
+    async fn channels_named(&self, _: &Actor, _: &str) -> Result<Vec<ChannelId>, HostError> {
         absent()
     }
 }

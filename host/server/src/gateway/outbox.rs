@@ -258,7 +258,9 @@ mod tests {
             assert!(take(&mut inbox, false).is_none());
             outbox.push(&frame(1)).unwrap();
         }
-        assert!(matches!(take(&mut inbox, false), Some(Ready::Frames(frames)) if frames.len() == BATCH_FRAMES));
+        assert!(
+            matches!(take(&mut inbox, false), Some(Ready::Frames(frames)) if frames.len() == BATCH_FRAMES)
+        );
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod plugins;
 mod rates;
 mod reactions;
 mod replay;
+mod search;
 mod sessions;
 mod signals;
 mod uploads;
@@ -83,6 +84,7 @@ struct Inner {
     keys: Keys,
     sessions: SessionCache,
     signals: signals::SignalRates,
+    searches: search::Searches,
     egress: Egress,
     auth: config::Auth,
     rates: Option<rates::Rates>,
@@ -121,6 +123,7 @@ impl Ops {
             keys,
             sessions: SessionCache::default(),
             signals: signals::SignalRates::default(),
+            searches: search::Searches::default(),
             egress: Egress::new(config.egress.allow_private.clone()),
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),
