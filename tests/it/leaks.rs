@@ -56,6 +56,8 @@ const OTHERS: &[&str] = &[
     "/api/admin/plugins/{name}/log",
     "/api/admin/plugins/{name}/redeliver",
     "/api/admin/plugins/{name}/rollback",
+    "/api/admin/search",
+    "/api/admin/search/reindex",
     "/api/admin/users",
     "/api/admin/users/{id}",
     "/api/auth/login",

@@ -2,6 +2,7 @@
 
 mod files;
 mod index;
+pub mod leaks;
 
 use patchbay_tests::{Answer, TestApp, User, Value, json};
 use reqwest::{Method, Url};

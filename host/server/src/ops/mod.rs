@@ -56,6 +56,7 @@ pub use invites::Invitation;
 pub use keys::reset as reset_keys;
 pub use messages::NewPost;
 pub use replay::{Replay, too_many_followed};
+pub use search::{IndexState, PdfReader};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 

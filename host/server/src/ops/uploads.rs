@@ -218,7 +218,8 @@ impl Ops {
         let arrived = Arrived { size, sha256: received.sha256, file_type, image };
         let (id, owner, path, quota) =
             (begun.id, begun.owner, begun.path.clone(), self.0.file_limits.quota.0);
-        self.0
+        let kept = self
+            .0
             .store
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
@@ -238,7 +239,9 @@ impl Ops {
                     Ok(Ok(file))
                 })
             })
-            .await?
+            .await?;
+        self.text_arrived();
+        kept
     }
 
     /// A small picture of an image, beside it in the file store. A file is kept without one, too.

@@ -8,6 +8,7 @@ mod index;
 mod texts;
 
 pub use index::IndexState;
+pub use texts::PdfReader;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -37,9 +38,9 @@ const PASSAGE_LEAD: usize = 80;
 pub(super) struct Searches {
     turns: Semaphore,
     /// Rung when there is something to index.
-    pub(super) behind: tokio::sync::Notify,
+    behind: tokio::sync::Notify,
     /// Rung when there is a file to read.
-    pub(super) unread: tokio::sync::Notify,
+    unread: tokio::sync::Notify,
 }
 
 impl Default for Searches {
