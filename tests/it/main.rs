@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod auth;
 mod backup;
+mod bundled;
 mod capabilities;
 mod channels;
 mod cli;

@@ -1,5 +1,6 @@
 //! Plugins that act: they hear of events, look at messages, answer commands and do jobs.
 
+mod bounds;
 mod versions;
 
 use patchbay_tests::{TestApp, User, Value, guest, json, plugins::version, repacked};

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use patchbay_core::{Audience, ChannelId, FileId, MessageId, Role, Seq, Timestamp, UserId};
 use patchbay_store::{
-    Arrived, Location, NewChannel, NewEntry, NewMessage, NewUser, Page, Store, StoreError, Tx, Viewer,
+    Arrived, Location, NewChannel, NewDeadLetter, NewEntry, NewMessage, NewUser, Page, PluginRow, Store,
+    StoreError, Tx, Viewer,
 };
 
 /// A migration of the future.
@@ -67,6 +68,7 @@ macro_rules! contract {
 }
 
 mod journal;
+mod search;
 
 contract!(
     names_are_unique_without_regard_to_case,
@@ -78,6 +80,7 @@ contract!(
     deleted_channels_are_purged_piece_by_piece,
     no_file_goes_without_leaving_word_of_its_bytes,
     pages_go_both_ways,
+    of_dead_letters_the_newest_are_kept,
 );
 
 pub(crate) fn file(directory: &std::path::Path) -> Location {
@@ -421,4 +424,55 @@ async fn unread_messages_are_counted_up_to_ten_thousand(store: Store) {
     let mark = MessageId(last.0 - 7);
     write(&store, move |tx| Box::pin(async move { tx.mark_read(id, ann, mark).await })).await.unwrap();
     assert_eq!(unread().await, 7);
+}
+
+async fn of_dead_letters_the_newest_are_kept(store: Store) {
+    let told = write(&store, |tx| {
+        Box::pin(async move {
+            for name in ["other", "poll"] {
+                let row = PluginRow {
+                    name: name.to_owned(),
+                    active_digest: None,
+                    enabled: true,
+                    capabilities: "[]".to_owned(),
+                    routes: "[]".to_owned(),
+                    config: "{}".to_owned(),
+                    limits: "{}".to_owned(),
+                    bundled_digest: None,
+                    previous_digest: None,
+                    hook_order: 0,
+                    hooks_fail_closed: false,
+                    quarantine: None,
+                    created_at: 0,
+                    updated_at: 0,
+                };
+                tx.put_plugin(&row).await?;
+            }
+            for n in 0..10_002 {
+                let letter = NewDeadLetter {
+                    plugin: (if n == 0 { "other" } else { "poll" }).to_owned(),
+                    kind: "message.created".to_owned(),
+                    seq: Some(n),
+                    channel_id: None,
+                    message_id: None,
+                    actor_id: None,
+                    origin: None,
+                    depth: 0,
+                    payload: "{}".to_owned(),
+                    at: n,
+                    error: "no".to_owned(),
+                    attempts: 1,
+                };
+                tx.insert_dead_letter(&letter, Timestamp(n)).await?;
+            }
+            Ok(())
+        })
+    });
+    told.await.unwrap();
+    let mut conn = store.read().await.unwrap();
+    let oldest = conn.dead_letters_to_redeliver("poll", None, 1).await.unwrap();
+    assert_eq!(oldest[0].seq, Some(2));
+    let mut counts = conn.dead_letter_counts().await.unwrap();
+    counts.sort();
+    assert_eq!(counts, [("other".to_owned(), 1), ("poll".to_owned(), 10_000)]);
 }

@@ -107,10 +107,24 @@ impl Authority {
         self.file.path()
     }
 
-    fn secure(&self, data: &Path) {
+    /// A certificate for `localhost` and its key.
+    fn sign(&self) -> (rcgen::Certificate, rcgen::KeyPair) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// What a server at `localhost` shows to prove that it is.
+    pub fn server(&self) -> rustls::ServerConfig {
+        crate::install_crypto();
+        let (certificate, key) = self.sign();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = rustls::ServerConfig::builder().with_no_client_auth();
+        server.with_single_cert(vec![certificate.der().clone()], key).unwrap()
+    }
+
+    fn secure(&self, data: &Path) {
+        let (certificate, key) = self.sign();
         std::fs::write(data.join("server.crt"), certificate.pem()).unwrap();
         std::fs::write(data.join("server.key"), key.serialize_pem()).unwrap();
         finish(Command::new("chmod").arg("600").arg(data.join("server.key")));

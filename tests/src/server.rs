@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{User, postgres};
+use crate::{NameServer, User, postgres};
 
 const START: Duration = Duration::from_secs(120);
 
@@ -23,12 +23,22 @@ pub struct TestApp {
     child: Child,
     data: TempDir,
     settings: Vec<String>,
+    around: Around,
     log: Arc<Mutex<Vec<String>>>,
     printed: watch::Receiver<Vec<String>>,
     expected: Mutex<Vec<String>>,
     database: Option<postgres::Database>,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
+}
+
+/// What a server finds around it, other than this machine has it.
+#[derive(Default)]
+struct Around {
+    /// See [`NameServer`].
+    etc: Option<PathBuf>,
+    /// The certificates of those whom it trusts to sign others.
+    trusted: Option<PathBuf>,
 }
 
 /// The directory of the build that this test belongs to.
@@ -115,13 +125,34 @@ impl TestApp {
         Self::launch(tempfile::tempdir_in(parent).unwrap(), &[], None).await
     }
 
+    /// A server with these settings that asks this server for the addresses of names.
+    pub async fn start_with_names(names: &NameServer, settings: &[&str]) -> Self {
+        let around = Around { etc: Some(names.etc().to_owned()), ..Around::default() };
+        Self::launch_in(around, tempfile::tempdir().unwrap(), settings, None).await
+    }
+
+    /// A server with these settings that trusts whom this authority trusts, and nobody else.
+    pub async fn start_trusting(authority: &postgres::Authority, settings: &[&str]) -> Self {
+        let around = Around { trusted: Some(authority.certificate().to_owned()), ..Around::default() };
+        Self::launch_in(around, tempfile::tempdir().unwrap(), settings, None).await
+    }
+
     async fn launch(data: TempDir, settings: &[&str], database: Option<postgres::Database>) -> Self {
+        Self::launch_in(Around::default(), data, settings, database).await
+    }
+
+    async fn launch_in(
+        around: Around,
+        data: TempDir,
+        settings: &[&str],
+        database: Option<postgres::Database>,
+    ) -> Self {
         let mut settings: Vec<String> =
             ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
         let log = Arc::default();
-        let (child, url, printed) = launch(data.path(), &settings, &log).await;
-        Self { child, data, settings, log, printed, expected: Mutex::default(), database, url }
+        let (child, url, printed) = launch(data.path(), &settings, &around, &log).await;
+        Self { child, data, settings, around, log, printed, expected: Mutex::default(), database, url }
     }
 
     /// A server with default settings on a PostgreSQL database. None where PostgreSQL is not installed, see
@@ -212,7 +243,7 @@ impl TestApp {
 
     /// Starts the server again on the same data, at another port.
     pub async fn restart(&mut self) {
-        let (child, url, printed) = launch(self.data.path(), &self.settings, &self.log).await;
+        let (child, url, printed) = launch(self.data.path(), &self.settings, &self.around, &self.log).await;
         self.child = child;
         self.printed = printed;
         self.url = url;
@@ -371,11 +402,15 @@ impl Drop for TestApp {
 async fn launch(
     data: &Path,
     settings: &[String],
+    around: &Around,
     log: &Arc<Mutex<Vec<String>>>,
 ) -> (Child, String, watch::Receiver<Vec<String>>) {
     // A file that reaches its limit is an error to be told, as a full disk is, and not the end of the process.
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
+    let with_names =
+        around.etc.as_ref().map(|etc| NameServer::command(etc, "exec \\\"\\$0\\\" \\\"\\$@\\\""));
+    let run = with_names.unwrap_or_else(|| "exec \"$0\" \"$@\"".to_owned());
+    command.args(["-c", &format!("trap '' XFSZ; {run}")]).arg(program());
     command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
     for setting in settings {
         match setting.as_str() {
@@ -386,6 +421,7 @@ async fn launch(
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHBAY_")) {
         command.env_remove(name);
     }
+    command.envs(around.trusted.iter().map(|file| ("SSL_CERT_FILE", file)));
     // A backtrace per dropped instance would be most of what is measured.
     command.env("RUST_LIB_BACKTRACE", "0").current_dir(data);
     let mut child = command

@@ -53,6 +53,8 @@ pub struct Plugin {
     pub dead_letters: i64,
     /// What was counted since the server started, of each export that was called.
     pub calls: Vec<PluginCalls>,
+    /// Calls that wait for their turn at this moment.
+    pub waiting_calls: u32,
     /// Calls that ended by a trap or a limit.
     pub traps: u64,
     /// Time spent in it, in milliseconds.

@@ -79,6 +79,9 @@ pub trait Host:
     + capabilities::realtime::Realtime
     + capabilities::scheduler::Scheduler
     + capabilities::search::Search
+    + capabilities::bots::Bots
+    + capabilities::deployment::Deployment
+    + capabilities::keys::Keys
     + Send
     + Sync
     + 'static
@@ -100,6 +103,9 @@ impl<T> Host for T where
         + capabilities::realtime::Realtime
         + capabilities::scheduler::Scheduler
         + capabilities::search::Search
+        + capabilities::bots::Bots
+        + capabilities::deployment::Deployment
+        + capabilities::keys::Keys
         + Send
         + Sync
         + 'static

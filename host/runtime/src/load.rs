@@ -110,6 +110,11 @@ impl Plugin {
         self.exports.jobs.is_some()
     }
 
+    /// Whether it wants to know of its own changes.
+    pub fn has_lifecycle(&self) -> bool {
+        self.exports.lifecycle.is_some()
+    }
+
     /// Whether it acts without a caller, so that it needs a user of its own.
     pub fn acts_alone(&self) -> bool {
         self.follows_events() || self.exports.jobs.is_some() || self.exports.commands.is_some()

@@ -39,6 +39,8 @@ pub struct Manifest {
     pub jobs: Vec<RepeatedJob>,
     /// What an operator can set.
     pub config: Vec<ConfigKey>,
+    /// Whether it serves without an operator's word when it comes with the host.
+    pub autostart: bool,
 }
 
 /// A path and the methods on it that a plugin answers.
@@ -93,6 +95,12 @@ struct RawManifest {
     jobs: Vec<RawJob>,
     #[serde(default)]
     config: Vec<ConfigKey>,
+    #[serde(default = "yes")]
+    autostart: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -145,6 +153,7 @@ impl Manifest {
             commands: raw.commands,
             jobs,
             config: raw.config,
+            autostart: raw.autostart,
         })
     }
 

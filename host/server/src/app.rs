@@ -272,7 +272,9 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     if demo {
         demonstrate(&config).await?;
     }
-    let app = App::open(config).await?;
+    // The port that it really is.
+    let server = crate::config::Server { listen: address, ..config.server.clone() };
+    let app = App::open(Config { server, ..config }).await?;
     app.start_plugins().await?;
     let control = Control::start(&app);
     // Before anybody is told that the server is there.

@@ -7,17 +7,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use patchbay_core::{
     Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
-    ReactionId, SearchPage, SearchQuery, Status, User, UserId, VisiblePresence,
+    ReactionId, SearchPage, SearchQuery, Status, Timestamp, User, UserId, VisiblePresence,
 };
 use patchbay_protocol as protocol;
 use patchbay_runtime::{
     HostError, HostErrorKind,
     capabilities::{
+        bots::{Bot, Bots},
         channels::Channels,
         config::Config,
+        deployment::Deployment,
         files::Files,
         http_client::{HttpClient, IncomingAnswer, OutgoingRequest},
         identity::Identity,
+        keys::Keys,
         kv::{Kv, KvChange, KvEntry, PluginEvent},
         log::{Log, LogLevel},
         messages::Messages,
@@ -29,9 +32,10 @@ use patchbay_runtime::{
         users::Users,
     },
 };
+use patchbay_store::BotRow;
 
 use crate::gateway::Online;
-use crate::ops::{Error, NewPost, Ops, PageRequest};
+use crate::ops::{BotChanges, Error, NewPost, Ops, PageRequest};
 
 /// The host's side of the plugin contract.
 #[derive(Clone, Debug)]
@@ -264,6 +268,95 @@ impl Config for PluginHost {
 impl Identity for PluginHost {
     async fn bot(&self, plugin: &str) -> Answer<Actor> {
         self.0.bot_of(plugin).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
+impl Bots for PluginHost {
+    async fn create(
+        &self,
+        actor: &Actor,
+        plugin: &str,
+        username: String,
+        full_name: Option<String>,
+    ) -> Answer<Bot> {
+        self.0.create_bot(actor, plugin, username, full_name).await.map(bot).map_err(host_error)
+    }
+
+    async fn get(&self, actor: &Actor, plugin: &str, id: UserId) -> Answer<Bot> {
+        self.0.bot(actor, plugin, id).await.map(bot).map_err(host_error)
+    }
+
+    async fn list(&self, actor: &Actor, plugin: &str, after: Option<UserId>, limit: u32) -> Answer<Vec<Bot>> {
+        let found = self.0.bots(actor, plugin, after, limit).await.map_err(host_error)?;
+        Ok(found.into_iter().map(bot).collect())
+    }
+
+    async fn update(
+        &self,
+        actor: &Actor,
+        plugin: &str,
+        id: UserId,
+        full_name: Option<String>,
+        is_active: Option<bool>,
+    ) -> Answer<Bot> {
+        let changes = BotChanges { full_name, is_active };
+        self.0.update_bot(actor, plugin, id, changes).await.map(bot).map_err(host_error)
+    }
+
+    async fn delete(&self, actor: &Actor, plugin: &str, id: UserId) -> Answer<()> {
+        self.0.delete_bot(actor, plugin, id).await.map_err(host_error)
+    }
+
+    async fn issue_token(
+        &self,
+        actor: &Actor,
+        plugin: &str,
+        id: UserId,
+        scopes: Vec<String>,
+    ) -> Answer<String> {
+        self.0.issue_bot_token(actor, plugin, id, &scopes).await.map_err(host_error)
+    }
+
+    async fn join(&self, actor: &Actor, plugin: &str, id: UserId, channel: ChannelId) -> Answer<()> {
+        self.0.join_bot(actor, plugin, id, channel).await.map_err(host_error)
+    }
+
+    async fn act_as(&self, plugin: &str, id: UserId) -> Answer<Actor> {
+        self.0.act_as_bot(plugin, id).await.map_err(host_error)
+    }
+}
+
+fn bot(row: BotRow) -> Bot {
+    Bot {
+        id: UserId(row.user_id),
+        username: row.username,
+        full_name: row.full_name,
+        owner: row.owner_id.map(UserId),
+        is_active: row.is_active,
+        // One without a session has no token, whatever it once allowed.
+        scopes: row
+            .session_id
+            .map_or_else(Vec::new, |_| row.scopes.split_whitespace().map(str::to_owned).collect()),
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+#[async_trait]
+impl Deployment for PluginHost {
+    async fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    async fn public_url(&self) -> String {
+        self.0.public_url().to_owned()
+    }
+}
+
+#[async_trait]
+impl Keys for PluginHost {
+    async fn derive(&self, plugin: &str, label: &str) -> Answer<Vec<u8>> {
+        self.0.derive_key(plugin, label).await.map_err(host_error)
     }
 }
 

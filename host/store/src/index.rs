@@ -47,7 +47,8 @@ impl Index {
     }
 }
 
-/// What can be asked for beside words. No word has a colon.
+/// What can be asked for beside words. In the index each begins with a colon, which no word has, so that no beginning of
+/// a word is that of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// Every document has it.
@@ -63,10 +64,10 @@ pub enum Mark {
 impl Mark {
     pub(crate) fn text(self) -> String {
         match self {
-            Self::Any => "any:".to_owned(),
-            Self::In(channel) => format!("in:{channel}"),
-            Self::From(user) => format!("from:{user}"),
-            Self::Link => "has:link".to_owned(),
+            Self::Any => ":any".to_owned(),
+            Self::In(channel) => format!(":in:{channel}"),
+            Self::From(user) => format!(":from:{user}"),
+            Self::Link => ":link".to_owned(),
         }
     }
 }
@@ -331,16 +332,16 @@ mod tests {
         let document = Document::message("Hello helloWorld, it's http://a", ChannelId(3), UserId(7));
         assert_eq!(
             document.columns(),
-            ["", "hello helloworld it s http a ", "hello world ", "any: in:3 from:7 has:link"]
+            ["", "hello helloworld it s http a ", "hello world ", ":any :in:3 :from:7 :link"]
         );
         assert_eq!(
             document.tsvector(),
             "'a':8B 'hello':3B,11C 'helloworld':4B 'http':7B 'it':5B 's':6B 'world':12C \
-             'any:' 'in:3' 'from:7' 'has:link' "
+             ':any' ':in:3' ':from:7' ':link' "
         );
         assert_eq!(
             Document::file("a.pdf", "application/pdf", "x").columns(),
-            ["a pdf application pdf ", "x ", "", "any:"]
+            ["a pdf application pdf ", "x ", "", ":any"]
         );
         assert_eq!(quoted("a'b\\"), "'a''b\\\\'");
     }

@@ -4,6 +4,7 @@
 //! publish anything (readers of the journal learn of a change after its commit), or know JSON shapes.
 
 mod audit;
+mod bots;
 mod bulk;
 mod catalogue;
 mod channels;
@@ -43,6 +44,7 @@ use sqlx::{PgPool, SqlitePool};
 use tokio::sync::watch;
 
 pub use audit::{AuditActor, AuditRow, NewAuditEntry};
+pub use bots::BotRow;
 pub use bulk::{PastChannel, PastFile, PastMember, PastMessage, PastReaction, PastUser};
 pub use catalogue::{Column, Kind, Table};
 pub use channels::{ChannelText, NewChannel};

@@ -384,13 +384,13 @@ mod tests {
         let rejects = [words("x-y", false), Need::AnyOf(vec![Mark::Link, Mark::In(ChannelId(3))])];
         assert_eq!(
             fts5(&needs, &rejects),
-            r#"(("not a or b") AND ("depl" *)) NOT (("x y") OR ("has:link" OR "in:3"))"#
+            r#"(("not a or b") AND ("depl" *)) NOT (("x y") OR (":link" OR ":in:3"))"#
         );
         assert_eq!(
             tsquery(needs.iter(), &rejects),
-            "('not' <-> 'a' <-> 'or' <-> 'b') & ('depl':*) & !('x' <-> 'y') & !('has:link' | 'in:3')"
+            "('not' <-> 'a' <-> 'or' <-> 'b') & ('depl':*) & !('x' <-> 'y') & !(':link' | ':in:3')"
         );
-        assert_eq!(fts5(&[], &rejects[..1]), r#"("any:") NOT (("x y"))"#);
-        assert_eq!(tsquery([].iter(), &rejects[..1]), "'any:' & !('x' <-> 'y')");
+        assert_eq!(fts5(&[], &rejects[..1]), r#"(":any") NOT (("x y"))"#);
+        assert_eq!(tsquery([].iter(), &rejects[..1]), "':any' & !('x' <-> 'y')");
     }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{Error, Response};
@@ -20,6 +21,21 @@ impl Answer {
     /// A JSON body.
     pub fn json(status: u16, value: &Value) -> Self {
         Self { status, content_type: Some("application/json"), body: value.to_string().into_bytes() }
+    }
+
+    /// Any value as a JSON body.
+    ///
+    /// # Errors
+    /// 500 if it can't be JSON: a map whose keys are no texts.
+    pub fn of(status: u16, value: &impl Serialize) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(value);
+        let body = body.map_err(|_| Problem::new(500, "internal_error", "The server failed."))?;
+        Ok(Self { status, content_type: Some("application/json"), body })
+    }
+
+    /// A plain text.
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self { status, content_type: Some("text/plain; charset=utf-8"), body: text.into().into_bytes() }
     }
 
     /// 204, no body.

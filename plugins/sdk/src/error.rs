@@ -37,6 +37,33 @@ impl Error {
         Self::Internal(reason("internal", detail))
     }
 
+    /// The same with a code that says more: 1 to 64 of `a-z 0-9 _`. It is what clients branch on.
+    ///
+    /// ```
+    /// use patchbay_sdk::Error;
+    ///
+    /// let error = Error::not_found("there is no such poll").with_code("poll_not_found");
+    /// assert_eq!(error.reason().code, "poll_not_found");
+    /// ```
+    #[must_use]
+    pub fn with_code(mut self, code: &str) -> Self {
+        self.reason_mut().code = code.to_owned();
+        self
+    }
+
+    fn reason_mut(&mut self) -> &mut Reason {
+        match self {
+            Self::NotFound(reason)
+            | Self::Forbidden(reason)
+            | Self::Invalid(reason)
+            | Self::Conflict(reason)
+            | Self::LimitExceeded(reason)
+            | Self::Unavailable(reason)
+            | Self::Internal(reason)
+            | Self::Other(reason) => reason,
+        }
+    }
+
     /// The code and the sentence, whatever the case.
     pub fn reason(&self) -> &Reason {
         match self {

@@ -59,18 +59,25 @@ pub fn page(request: &Request) -> Result<Page, Problem> {
     Ok(Page { limit, after })
 }
 
+/// Demands that the body is declared as JSON.
+pub(crate) fn check_json_type(request: &Request) -> Result<(), Problem> {
+    let content_type = find(&request.headers, "content-type").unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json {
+        Ok(())
+    } else {
+        Err(Problem::new(415, "unsupported_media_type", "The body must be application/json."))
+    }
+}
+
 /// The body as a JSON object that has no members but `allowed`.
 ///
 /// # Errors
 /// 415 if it is not declared as JSON, 400 if it is no JSON, 422 if it is no object or has other members.
 pub fn object(request: &Request, allowed: &[&str]) -> Result<Map<String, Value>, Problem> {
-    let content_type = find(&request.headers, "content-type").unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json =
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if !is_json {
-        return Err(Problem::new(415, "unsupported_media_type", "The body must be application/json."));
-    }
+    check_json_type(request)?;
     let value: Value = serde_json::from_slice(&request.body)
         .map_err(|error| Problem::new(400, "malformed_json", format!("The body is no JSON: {error}.")))?;
     let Value::Object(object) = value else {

@@ -20,21 +20,41 @@
 //! patchbay_sdk::register!(Hello: http);
 //! ```
 //!
+//! What helps beyond that: [`routes`] (a function per route, JSON in and out), [`Entry::event`] (events with types),
+//! [`state`] and [`settings`] (values with types), [`info!`] and its like (the plugin's log), [`mock`] (tests).
+//!
 //! Owns: the Rust face of the contract in `wit/`. Must not: import anything that its user did not call, or
 //! run code when a component starts.
+
+#![deny(missing_docs)]
 
 pub mod answer;
 #[doc(hidden)]
 pub mod bindings;
 mod error;
+pub mod event;
 pub mod input;
+mod line;
 pub mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod mock;
+pub mod routes;
+pub mod settings;
+pub mod state;
 pub mod text;
 
+pub use event::Event;
+#[doc(hidden)]
+pub use line::write_line;
+
+/// Bot users that people make through this plugin (`patchbay:plugin/bots`).
+pub use bindings::imports::patchbay::plugin::bots;
 /// Channels, as the actor sees them (`patchbay:plugin/channels`).
 pub use bindings::imports::patchbay::plugin::channels;
 /// What the operator set, and secrets (`patchbay:plugin/config`).
 pub use bindings::imports::patchbay::plugin::config;
+/// What is the same for everybody on this deployment (`patchbay:plugin/deployment`).
+pub use bindings::imports::patchbay::plugin::deployment;
 pub use bindings::imports::patchbay::plugin::event_types::{Entry, Outcome};
 /// Files, read and written with the actor's permissions (`patchbay:plugin/files`).
 pub use bindings::imports::patchbay::plugin::files;
@@ -43,6 +63,8 @@ pub use bindings::imports::patchbay::plugin::http_client;
 pub use bindings::imports::patchbay::plugin::http_types::{Request, Response};
 /// The plugin's own bot user (`patchbay:plugin/identity`).
 pub use bindings::imports::patchbay::plugin::identity;
+/// Secrets that need not be kept (`patchbay:plugin/keys`).
+pub use bindings::imports::patchbay::plugin::keys;
 /// The plugin's own durable state (`patchbay:plugin/kv`).
 pub use bindings::imports::patchbay::plugin::kv;
 /// The plugin's log, which its operator reads (`patchbay:plugin/log`).

@@ -34,7 +34,8 @@ const BENCHMARKS: [Benchmark; 7] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(served) = floor::run(&arguments) {
+    let side = arguments.split_first().filter(|(name, _)| *name == "fanout-side");
+    if let Some(served) = side.map(|(_, rest)| fanout::serve(rest)).or_else(|| floor::run(&arguments)) {
         return match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

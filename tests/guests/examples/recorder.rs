@@ -2,11 +2,12 @@
 //!
 //! `GET /api/plugins/recorder/state?prefix=` shows the state as a list of `[key, value]`,
 //! `POST /api/plugins/recorder/schedule` `{id, payload, due}` schedules a job, `…/set` `{key, value}` writes state,
-//! `…/post` `{channel, content}` posts as the caller.
+//! `…/post` `{channel, content}` posts as the caller, `…/hold` `{key}` waits until the key `go` is there, or all state is
+//! gone, and then sets the other.
 //!
 //! Events: a message `poison` traps, `reject` is rejected, `later` is to come again until the key `patience` is there, `answer …` is answered by the
-//! plugin's bot. Hooks: a text with `forbidden` is refused, one with `fixme` replaced, with `crash` traps, with `loop`
-//! never ends, with `echo` makes the hook post. Jobs: a payload `fail` fails. A new version declines while the key `veto`
+//! plugin's bot, `plan …` by a job. Hooks: a text with `forbidden` is refused, one with `fixme` replaced, with `crash` traps, with `loop`
+//! never ends, with `echo` makes the hook post. Jobs: a payload `fail` fails, `post CHANNEL TEXT` posts. A new version declines while the key `veto`
 //! is there.
 
 use patchbay_sdk::{
@@ -44,6 +45,14 @@ impl Http for Guest {
             let channel = body.get("channel").and_then(Value::as_u64).unwrap_or_default();
             let posted = messages::post(caller, channel, text(&body, "content"), None, &[])?;
             return Answer::json(200, &json!({ "id": posted.id, "content": posted.content })).send(response);
+        }
+        if input::param(&request, "function") == Some("hold") {
+            let body: Value =
+                patchbay_sdk::from_slice(&request.body).map_err(|e| Error::invalid(e.to_string()))?;
+            kv::set("holding", b"1")?;
+            while kv::get("go")?.is_none() && kv::get("holding")?.is_some() {}
+            kv::set(text(&body, "key"), b"1")?;
+            return Answer::no_content().send(response);
         }
         let prefix = input::query(&request, "prefix").unwrap_or_default();
         let entries = kv::scan(prefix, None, 1_000)?;
@@ -107,6 +116,13 @@ impl Events for Guest {
                     record("refused", &json!(format!("{error:?}")))?;
                 }
             }
+            if let (Some(rest), Some(channel)) = (content.strip_prefix("plan"), entry.channel) {
+                scheduler::schedule(&scheduler::Scheduled {
+                    id: format!("plan{}", entry.seq),
+                    payload: format!("post {channel} plan{rest}!"),
+                    due: 0,
+                })?;
+            }
             outcomes.push(Outcome::Ok);
         }
         Ok(outcomes)
@@ -156,6 +172,13 @@ impl Commands for Guest {
 impl Jobs for Guest {
     fn run(job: DueJob) -> Result<(), Error> {
         record("job", &json!({ "id": job.id, "payload": job.payload, "attempt": job.attempt }))?;
+        if let Some((channel, text)) = job.payload.strip_prefix("post ").and_then(|rest| rest.split_once(' '))
+        {
+            let channel = channel.parse().unwrap_or_default();
+            if let Err(error) = messages::post(&identity::bot()?, channel, text, None, &[]) {
+                record("refused", &json!(format!("{error:?}")))?;
+            }
+        }
         if job.payload == "fail" { Err(Error::unavailable("it was told to fail")) } else { Ok(()) }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
+mod author;
 mod data;
 mod keys;
 mod operator;

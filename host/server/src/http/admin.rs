@@ -51,6 +51,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
         backfill: plugin.cursor.as_ref().and_then(backfill),
         dead_letters: plugin.dead_letters,
         calls: counted.map_or_else(Vec::new, |counted| counted.kinds.iter().map(calls).collect()),
+        waiting_calls: plugin.waiting_calls,
         traps: counted.map_or(0, |counted| counted.traps),
         cpu_ms: counted.map_or(0, |counted| u64::try_from(counted.cpu.as_millis()).unwrap_or(u64::MAX)),
         peak_memory_bytes: counted.map_or(0, |counted| counted.peak_memory),
@@ -96,8 +97,7 @@ fn shown_cursor(cursor: &CursorRow, head: i64) -> PluginCursor {
 }
 
 fn backfill(cursor: &CursorRow) -> Option<PluginBackfill> {
-    let was_asked_for = cursor.history_until.is_some() || cursor.history_total > 0;
-    was_asked_for.then(|| PluginBackfill {
+    cursor.history_at.map(|_| PluginBackfill {
         total: cursor.history_total,
         done: cursor.history_done,
         running: cursor.history_until.is_some(),

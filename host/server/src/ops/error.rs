@@ -56,6 +56,8 @@ pub enum Thing {
     Invite,
     /// `command_not_found`
     Command,
+    /// `bot_not_found`
+    Bot,
 }
 
 impl Thing {
@@ -74,6 +76,7 @@ impl Thing {
             Self::Picture => "profile_picture",
             Self::Thumbnail => "thumbnail",
             Self::Command => "command",
+            Self::Bot => "bot",
             Self::Invite => "invite",
         }
     }

@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod admin;
 mod audit;
+mod bot_users;
 mod bots;
 mod channels;
 mod egress;
@@ -50,6 +51,7 @@ use crate::{
 pub use accounts::Registration;
 pub use admin::StandingChanges;
 pub use audit::{Admin, AuditFilter};
+pub use bot_users::BotChanges;
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Error, Result, Thing};
 pub use invites::Invitation;
@@ -96,6 +98,7 @@ struct Inner {
     jobs_changed: tokio::sync::Notify,
     /// Makes an account superuser from anywhere; none once there is a superuser.
     bootstrap: Mutex<Option<String>>,
+    public_url: String,
 }
 
 impl Ops {
@@ -133,9 +136,15 @@ impl Ops {
             plugin_log: PluginLog::default(),
             jobs_changed: tokio::sync::Notify::new(),
             bootstrap: Mutex::new(bootstrap),
+            public_url: config.server.url(),
         }));
         ops.blend_logins().await?;
         Ok(ops)
+    }
+
+    /// Where clients reach the server, without a slash at the end.
+    pub fn public_url(&self) -> &str {
+        &self.0.public_url
     }
 
     /// What makes an account superuser from anywhere, while there is no superuser.

@@ -6,18 +6,20 @@
 mod show;
 mod take_in;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::{Settings, operator::Operator, say};
+use super::{Settings, author::AuthorCommand, operator::Operator, say};
 use crate::app::StartError;
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
+    #[command(flatten)]
+    Author(AuthorCommand),
     /// Make an installable component: wrap a core module if it is one, and add its manifest.
     Pack {
         /// A core module built with wit-bindgen, or a component.
@@ -149,8 +151,8 @@ impl PluginCommand {
     /// None for what needs no deployment.
     pub(super) fn settings(&self) -> Option<&Settings> {
         match self {
-            Self::Pack { .. } => None,
-            Self::Inspect { what, .. } if std::path::Path::new(what).is_file() => None,
+            Self::Author(_) | Self::Pack { .. } => None,
+            Self::Inspect { what, .. } if Path::new(what).is_file() => None,
             Self::Install { settings, .. }
             | Self::Upgrade { settings, .. }
             | Self::List { settings }
@@ -171,11 +173,9 @@ impl PluginCommand {
     /// What needs no deployment.
     pub(super) fn run_alone(&self) -> Result<(), String> {
         match self {
+            Self::Author(command) => command.run(),
             Self::Pack { input, manifest, out } => take_in::pack(input, manifest, out),
-            Self::Inspect { what, .. } => {
-                show::inspection(&take_in::Candidate::read(std::path::Path::new(what))?);
-                Ok(())
-            }
+            Self::Inspect { what, .. } => print_inspection(Path::new(what)),
             _ => Ok(()),
         }
     }
@@ -183,7 +183,7 @@ impl PluginCommand {
     pub(super) async fn run(&self, way: &Operator) -> Result<(), StartError> {
         way.start_plugins().await?;
         match self {
-            Self::Pack { .. } => {}
+            Self::Author(_) | Self::Pack { .. } => {}
             Self::Install { source, .. } => take_in::install(way, source).await?,
             Self::Upgrade { name, source, .. } => take_in::upgrade(way, name, source).await?,
             Self::Grant(Grants { name, grants, .. }) => take_in::grant(way, name, grants, true).await?,
@@ -215,6 +215,12 @@ impl PluginCommand {
         }
         Ok(())
     }
+}
+
+/// Prints what a file says of itself.
+pub(super) fn print_inspection(file: &Path) -> Result<(), String> {
+    show::inspection(&take_in::Candidate::read(file)?);
+    Ok(())
 }
 
 /// The path of a plugin, or of something below it.

@@ -173,7 +173,7 @@ impl Worker {
                     let past = conn.past_messages(wanted.bot, bot, from, to, PAGE).await?;
                     drop(conn);
                     if past.is_empty() {
-                        let done = CursorRow { history_at: None, history_until: None, ..cursor.clone() };
+                        let done = CursorRow { history_until: None, ..cursor.clone() };
                         self.keep(&cursor, done, Vec::new()).await?;
                         return Ok(Next::Now);
                     }

@@ -46,6 +46,8 @@ pub struct Installed {
     pub state: State,
     /// What was counted of it since the server started; none if it did not serve since.
     pub counted: Option<Counted>,
+    /// Calls that wait for their turn.
+    pub waiting_calls: u32,
     /// How far it has followed the journal and history; none if it follows neither.
     pub cursor: Option<CursorRow>,
     /// The newest entry of the journal.
@@ -82,7 +84,9 @@ impl Deployment {
             None => State::Active,
         };
         let routes_wanted = routes_beyond_prefix(&manifest);
-        let counted = self.0.runtime.get(&row.name).map(|plugin| plugin.stats().read());
+        let serving = self.0.runtime.get(&row.name);
+        let counted = serving.as_ref().map(|plugin| plugin.stats().read());
+        let waiting_calls = serving.map_or(0, |plugin| plugin.waiting_calls());
         let mut conn = self.0.ops.store().read().await?;
         let (cursor, head) = (conn.cursor(&row.name).await?, conn.journal_head().await?.0);
         let counts = conn.dead_letter_counts().await?;
@@ -105,6 +109,7 @@ impl Deployment {
             versions,
             state,
             counted,
+            waiting_calls,
             cursor,
             head,
             dead_letters,

@@ -64,7 +64,10 @@ impl Deployment {
         };
         let before = self.row(&name).await?;
         let row = match before.clone() {
-            None => new_row(&name, Some(inspection.digest.clone()), &wanted),
+            None => PluginRow {
+                enabled: inspection.manifest.autostart,
+                ..new_row(&name, Some(inspection.digest.clone()), &wanted)
+            },
             Some(row) if row.bundled_digest.as_deref() == Some(&inspection.digest) => return Ok(()),
             Some(mut row) => {
                 if row.active_digest.is_some() && row.active_digest == row.bundled_digest {

@@ -1,6 +1,13 @@
-//! `fanout`: messages to many sockets in one channel, 8 on their way, against a loop that only writes, and against `bun`.
+//! One server with its listeners and those who make it send, in a process of its own: so each has the descriptors that a
+//! process may have, and the clients of one don't disturb those of another.
+//!
+//! It says `ready` and what the next side has to know, then answers each line (a number of messages) with nanoseconds: of
+//! the whole round, then p50 and p99 of how long a message took to its last receiver.
+//!
+//! Owns: the sides. Must not: compare them.
 
 use std::{
+    io::{BufRead as _, Write as _},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +18,7 @@ use tokio::{
     net::{TcpStream, tcp::OwnedWriteHalf},
 };
 
+use super::{ROUNDS, WINDOW};
 use crate::{
     floor,
     load::{
@@ -20,14 +28,9 @@ use crate::{
         raise_file_limit,
         sockets::{Flight, connect, frame, listen, masked},
     },
-    options::number,
-    table::{Figure, Goal, Table, percentile},
+    table::percentile,
 };
 
-const ROUNDS: usize = 7;
-const WINDOW: usize = 8;
-/// Deliveries in a round, before which as many are not counted once.
-const DELIVERIES: usize = 200_000;
 /// Users to whom the sockets belong.
 const USERS: usize = 250;
 const CONTENT: &str =
@@ -35,7 +38,7 @@ const CONTENT: &str =
 
 /// A server with its listeners and those who make it send.
 struct Side {
-    name: &'static str,
+    is_patchbay: bool,
     flight: Arc<Flight>,
     /// Kept open, and now and then shown to be alive.
     listeners: Vec<OwnedWriteHalf>,
@@ -45,53 +48,48 @@ struct Side {
     _process: Box<dyn Send>,
 }
 
-pub fn run() -> Result<()> {
+/// Runs one side: its name, how many sockets, how many messages in a round, and the frame that is sent (hexadecimal; Patchbay
+/// makes it).
+pub fn serve(arguments: &[String]) -> Result<()> {
+    let [name, sockets, messages, rest @ ..] = arguments else { return Err("too few arguments".into()) };
+    let (sockets, messages): (usize, usize) = (sockets.parse()?, messages.parse()?);
+    let given = rest.first().map_or(Ok(Vec::new()), |sample| from_hex(sample))?;
     raise_file_limit();
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let sizes = number("sockets")?.map_or(vec![1_000], |one| vec![one]);
-    for sockets in sizes {
-        executor.block_on(measure(sockets))?;
-    }
-    Ok(())
-}
-
-async fn measure(sockets: usize) -> Result<()> {
-    let messages = (DELIVERIES / sockets).max(WINDOW * 2);
-    let flight = || Arc::new(Flight::new(sockets, messages * (ROUNDS + 1), WINDOW));
-    let (ours, sample) = Side::patchbay(sockets, flight()).await?;
-    let mut sides = vec![ours, Side::bare(sockets, flight(), &sample).await?];
-    sides.extend(Side::bun(sockets, flight(), &sample).await?);
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
-    let mut latencies: Vec<[Vec<f64>; 2]> = vec![[Vec::new(), Vec::new()]; sides.len()];
-    for round in 0..=ROUNDS {
-        for (n, side) in sides.iter_mut().enumerate() {
+    executor.block_on(async {
+        let flight = Arc::new(Flight::new(sockets, messages * (ROUNDS + 1), WINDOW));
+        let made = match name.as_str() {
+            "patchbay" => Some(Side::patchbay(sockets, flight).await?),
+            "bare" => Some((Side::bare(sockets, flight, &given).await?, given)),
+            "bun" => Side::bun(sockets, flight, &given).await?.map(|side| (side, given)),
+            _ => return Err(format!("no side {name:?}").into()),
+        };
+        let Some((mut side, sample)) = made else {
+            println!("absent");
+            return Ok(());
+        };
+        println!("ready {}", to_hex(&sample));
+        for line in std::io::stdin().lock().lines() {
+            let messages = line?.parse()?;
             side.heartbeat().await?;
             let took = side.round(messages).await?;
             let mut waits = side.flight.latencies();
             waits.sort_unstable();
-            let (Some(rates), Some([p50, p99]), true) = (rates.get_mut(n), latencies.get_mut(n), round > 0)
-            else {
-                continue;
-            };
-            rates.push((messages * sockets) as f64 / took.as_secs_f64());
-            p50.push(percentile(&waits, 0.5));
-            p99.push(percentile(&waits, 0.99));
+            let [p50, p99] = [0.5, 0.99].map(|part| percentile(&waits, part));
+            println!("{} {p50} {p99}", took.as_secs_f64());
+            std::io::stdout().flush()?;
         }
-    }
-    let mut table = Table::new(format!("fanout-{sockets}"), "deliveries/s");
-    let mut waits = Table::new(format!("fanout-{sockets}-latency"), "ms to the last receiver");
-    for ((side, rates), [p50, p99]) in sides.iter().zip(rates).zip(latencies) {
-        table.add(Figure::new(side.name, rates));
-        waits.add(Figure::new(format!("{}, p50", side.name), p50));
-        waits.add(Figure::new(format!("{}, p99", side.name), p99));
-    }
-    table.compare("Patchbay", "bare loop", Goal::AtLeast(0.8));
-    table.compare("Patchbay", "bun", Goal::AtLeast(1.0));
-    waits.compare("Patchbay, p50", "bare loop, p50", Goal::None);
-    waits.compare("Patchbay, p99", "bare loop, p99", Goal::None);
-    table.publish()?;
-    waits.publish()?;
-    Ok(())
+        Ok(())
+    })
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>> {
+    let digits = |at| text.get(at..at + 2).ok_or("half a byte");
+    (0..text.len()).step_by(2).map(|at| Ok(u8::from_str_radix(digits(at)?, 16)?)).collect()
 }
 
 impl Side {
@@ -116,7 +114,7 @@ impl Side {
         // Until live events flow everywhere.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let side = Self {
-            name: "Patchbay",
+            is_patchbay: true,
             flight,
             listeners,
             speakers,
@@ -138,7 +136,7 @@ impl Side {
             listeners.push(listen(TcpStream::connect(&address).await?, Some(Arc::clone(&flight))));
         }
         let speakers = vec![control.into_split().1];
-        Ok(Self::of("bare loop", flight, listeners, speakers, vec![1], process))
+        Ok(Self::of(flight, listeners, speakers, vec![1], process))
     }
 
     async fn bun(sockets: usize, flight: Arc<Flight>, sample: &[u8]) -> Result<Option<Self>> {
@@ -153,23 +151,30 @@ impl Side {
         for _ in 0..WINDOW {
             speakers.push(listen(connect(&address, "/send", "").await?, None));
         }
-        Ok(Some(Self::of("bun", flight, listeners, speakers, masked("{}"), process)))
+        Ok(Some(Self::of(flight, listeners, speakers, masked("{}"), process)))
     }
 
     fn of(
-        name: &'static str,
         flight: Arc<Flight>,
         listeners: Vec<OwnedWriteHalf>,
         speakers: Vec<OwnedWriteHalf>,
         request: Vec<u8>,
         process: Process,
     ) -> Self {
-        Self { name, flight, listeners, speakers, request, sent: 0, _process: Box::new(process) }
+        Self {
+            is_patchbay: false,
+            flight,
+            listeners,
+            speakers,
+            request,
+            sent: 0,
+            _process: Box::new(process),
+        }
     }
 
     /// A server may close sockets from which nothing comes.
     async fn heartbeat(&mut self) -> Result<()> {
-        if self.name == "Patchbay" {
+        if self.is_patchbay {
             let heartbeat = masked(r#"{"type":"heartbeat"}"#);
             for socket in self.listeners.iter_mut().chain(&mut self.speakers) {
                 socket.write_all(&heartbeat).await?;
