@@ -32,6 +32,7 @@ mod postgres;
 mod presence;
 mod rates;
 mod released;
+mod search;
 mod seed;
 mod signatures;
 mod soak;

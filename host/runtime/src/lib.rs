@@ -78,6 +78,7 @@ pub trait Host:
     + capabilities::presence::Presence
     + capabilities::realtime::Realtime
     + capabilities::scheduler::Scheduler
+    + capabilities::search::Search
     + capabilities::bots::Bots
     + capabilities::deployment::Deployment
     + capabilities::keys::Keys
@@ -101,6 +102,7 @@ impl<T> Host for T where
         + capabilities::presence::Presence
         + capabilities::realtime::Realtime
         + capabilities::scheduler::Scheduler
+        + capabilities::search::Search
         + capabilities::bots::Bots
         + capabilities::deployment::Deployment
         + capabilities::keys::Keys

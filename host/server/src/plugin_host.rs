@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use patchbay_core::{
     Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
-    ReactionId, Status, Timestamp, User, UserId, VisiblePresence,
+    ReactionId, SearchPage, SearchQuery, Status, Timestamp, User, UserId, VisiblePresence,
 };
+use patchbay_protocol as protocol;
 use patchbay_runtime::{
     HostError, HostErrorKind,
     capabilities::{
@@ -27,6 +28,7 @@ use patchbay_runtime::{
         reactions::Reactions,
         realtime::Realtime,
         scheduler::{ScheduledJob, Scheduler},
+        search::{Search, SearchHit, SearchHits},
         users::Users,
     },
 };
@@ -424,5 +426,48 @@ impl Scheduler for PluginHost {
 impl HttpClient for PluginHost {
     async fn send(&self, plugin: &str, request: OutgoingRequest) -> Answer<IncomingAnswer> {
         self.0.send_request(plugin, request).await.map_err(host_error)
+    }
+}
+
+/// What was found, as the API shows it.
+fn found<T, J: serde::Serialize>(
+    page: SearchPage<T>,
+    id: impl Fn(&T) -> i64,
+    shown: impl Fn(&T) -> J,
+) -> Answer<SearchHits> {
+    let mut hits = Vec::with_capacity(page.hits.len());
+    for hit in page.hits {
+        let json = serde_json::to_string(&shown(&hit.item))
+            .map_err(|error| host_error(Error::Internal(error.to_string())))?;
+        hits.push(SearchHit { id: id(&hit.item), score: hit.score, json, passage: hit.passage });
+    }
+    Ok(SearchHits { hits, next: page.next })
+}
+
+#[async_trait]
+impl Search for PluginHost {
+    async fn messages(&self, actor: &Actor, query: SearchQuery) -> Answer<SearchHits> {
+        let page = self.0.search_messages(actor, query).await.map_err(host_error)?;
+        found(page, |message| message.id.0, |message| protocol::Message::from(message))
+    }
+
+    async fn files(&self, actor: &Actor, query: SearchQuery) -> Answer<SearchHits> {
+        let page = self.0.search_files(actor, query).await.map_err(host_error)?;
+        found(page, |file| file.id.0, |file| protocol::File::from(file))
+    }
+
+    async fn channels(
+        &self,
+        actor: &Actor,
+        text: &str,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Answer<SearchHits> {
+        let page = self.0.search_channels(actor, text, i64::from(limit), cursor).await.map_err(host_error)?;
+        found(page, |view| view.channel.id.0, |view| protocol::Channel::from(view))
+    }
+
+    async fn channels_named(&self, actor: &Actor, name: &str) -> Answer<Vec<ChannelId>> {
+        self.0.channels_named(actor, name).await.map_err(host_error)
     }
 }

@@ -79,6 +79,8 @@ pub use bindings::imports::patchbay::plugin::reactions;
 pub use bindings::imports::patchbay::plugin::realtime;
 /// Jobs for later (`patchbay:plugin/scheduler`).
 pub use bindings::imports::patchbay::plugin::scheduler;
+/// Looking for messages, files and channels (`patchbay:plugin/search`).
+pub use bindings::imports::patchbay::plugin::search;
 /// The deployment itself as an actor (`patchbay:plugin/system`).
 pub use bindings::imports::patchbay::plugin::system;
 pub use bindings::imports::patchbay::plugin::types::{

@@ -22,6 +22,7 @@ pub mod presence;
 pub mod reactions;
 pub mod realtime;
 pub mod scheduler;
+pub mod search;
 mod system;
 pub mod users;
 
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Capability] = &[
     Capability { name: "reactions", link: reactions::link },
     Capability { name: "realtime", link: realtime::link },
     Capability { name: "scheduler", link: scheduler::link },
+    Capability { name: "search", link: search::link },
     Capability { name: "system", link: system::link },
     Capability { name: "users", link: users::link },
 ];

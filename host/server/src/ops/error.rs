@@ -153,6 +153,9 @@ impl From<StoreError> for Error {
                 tracing::warn!(%reason, "the database is unavailable");
                 Self::Unavailable("the database is unavailable".into())
             }
+            StoreError::TooSlow => {
+                Self::Unavailable("the search takes too long; say more of what you look for".into())
+            }
             StoreError::Nul => Self::invalid("", "characters", "must not contain U+0000"),
             other => Self::Store(other),
         }

@@ -30,6 +30,7 @@ pub mod plugins;
 mod rates;
 mod reactions;
 mod replay;
+mod search;
 mod sessions;
 mod signals;
 mod uploads;
@@ -57,6 +58,7 @@ pub use invites::Invitation;
 pub use keys::reset as reset_keys;
 pub use messages::NewPost;
 pub use replay::{Replay, too_many_followed};
+pub use search::{IndexState, PdfReader};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 
@@ -85,6 +87,7 @@ struct Inner {
     keys: Keys,
     sessions: SessionCache,
     signals: signals::SignalRates,
+    searches: search::Searches,
     egress: Egress,
     auth: config::Auth,
     rates: Option<rates::Rates>,
@@ -124,6 +127,7 @@ impl Ops {
             keys,
             sessions: SessionCache::default(),
             signals: signals::SignalRates::default(),
+            searches: search::Searches::default(),
             egress: Egress::new(config.egress.allow_private.clone()),
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),
