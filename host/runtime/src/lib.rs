@@ -52,8 +52,8 @@ pub use invoke::{Draft, DueJob, EVENT_BATCH, EventEntry, EventOutcome, Verdict};
 pub use limits::{Budget, Limit, Limits};
 pub use load::{Grants, Plugin};
 pub use manifest::{
-    Auth, Command, ConfigKey, ConfigType, Egress, EventKinds, Manifest, ManifestError, Moment, RepeatedJob,
-    Route,
+    Auth, Build, Command, ConfigKey, ConfigType, Egress, EventKinds, Manifest, ManifestError, Moment,
+    RepeatedJob, Route,
 };
 pub use pack::{PackError, pack};
 pub use registry::{Routed, RoutedCall};
