@@ -14,7 +14,10 @@ mod problem;
 mod time;
 mod users;
 
-pub use admin::{AuditActor, AuditEntry, CreateInvite, CreateUser, Invite, Rekey, SetPassword, UpdateUser};
+pub use admin::{
+    AuditActor, AuditEntry, CreateInvite, CreateUser, IndexProgress, Invite, Rekey, SearchIndex, SetPassword,
+    UpdateUser,
+};
 pub use auth::{Login, Refresh, Register, Session, Tokens};
 pub use channels::{
     AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember,

@@ -79,6 +79,10 @@ pub trait Host:
     + capabilities::presence::Presence
     + capabilities::realtime::Realtime
     + capabilities::scheduler::Scheduler
+    + capabilities::search::Search
+    + capabilities::bots::Bots
+    + capabilities::deployment::Deployment
+    + capabilities::keys::Keys
     + Send
     + Sync
     + 'static
@@ -99,6 +103,10 @@ impl<T> Host for T where
         + capabilities::presence::Presence
         + capabilities::realtime::Realtime
         + capabilities::scheduler::Scheduler
+        + capabilities::search::Search
+        + capabilities::bots::Bots
+        + capabilities::deployment::Deployment
+        + capabilities::keys::Keys
         + Send
         + Sync
         + 'static

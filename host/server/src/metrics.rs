@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{app::App, ops::plugins::Observed};
+use crate::{
+    app::App,
+    ops::{IndexState, plugins::Observed},
+};
 
 /// The format of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -112,6 +115,10 @@ impl Metrics {
             Ok(plugins) => plugins_seen(&mut now, &plugins),
             Err(error) => tracing::warn!(%error, "the metrics of plugins are left out"),
         }
+        match app.ops.index_state().await {
+            Ok(state) => indexes_seen(&mut now, &state),
+            Err(error) => tracing::warn!(%error, "the metrics of the search index are left out"),
+        }
         process(&mut now);
         let mut text = String::new();
         // Writing to a string fails only if a value's own encoding does.
@@ -145,6 +152,23 @@ fn looked_up(registry: &mut Registry, app: &App) {
     gauge(registry, "writer_queue", "Operations that wait for the writer", writer.waiting);
     counter(registry, "writer_batches", "Transactions of the writer", writer.batches);
     counter(registry, "writer_operations", "Operations in those transactions", writer.operations);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfIndex {
+    index: &'static str,
+}
+
+fn indexes_seen(registry: &mut Registry, state: &IndexState) {
+    let registry = registry.sub_registry_with_prefix("patchbay_search");
+    let behind = Family::<OfIndex, Gauge>::default();
+    for (index, progress) in &state.indexes {
+        let left = if progress.is_complete() { 0 } else { (progress.until - progress.at).max(1) };
+        behind.get_or_create(&OfIndex { index: index.as_str() }).set(left);
+    }
+    registry.register("index_behind", "Ids that are still to be indexed", behind);
+    gauge(registry, "files_waiting", "Files whose text is still to be read", state.files_waiting);
+    gauge(registry, "files_failed", "Files whose text could not be read", state.files_failed);
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the components are made from, relative to the checkout.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "wit",
     "plugins",
     "tests/guests",
@@ -27,6 +27,7 @@ const SOURCES: [&str; 10] = [
     "host/runtime/src/manifest",
     "host/runtime/src/manifest.rs",
     "host/runtime/src/pack.rs",
+    "host/words/src",
     "host/xtask/src",
 ];
 

@@ -7,6 +7,7 @@ mod data;
 mod keys;
 mod operator;
 mod plugin;
+mod search;
 mod secret;
 mod seed;
 mod user;
@@ -18,11 +19,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app,
     config::{self, Config, Flags},
-    traces,
+    text, traces,
 };
 use keys::KeysCommand;
 use operator::Operator;
 use plugin::PluginCommand;
+use search::SearchCommand;
 use user::UserCommand;
 
 /// A team-chat backend that is extended by WebAssembly components.
@@ -81,6 +83,12 @@ enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look after the search index, whether the server runs or not.
+    #[command(subcommand)]
+    Search(SearchCommand),
+    /// What the server calls to read a PDF.
+    #[command(name = text::EXTRACT_COMMAND, hide = true)]
+    ExtractText { input: PathBuf, output: PathBuf },
     /// Run a server with made-up data on this machine, and with the plugins of these projects: built, and built anew and
     /// put in place when their sources change.
     Dev(author::Dev),
@@ -164,6 +172,12 @@ pub fn run() -> ExitCode {
         Command::Dev(dev) => dev.run(),
         Command::CompilePlugin { input, output } => patchbay_runtime::compile_file(&input, &output)
             .map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        Command::Search(command) => {
+            as_operator(command.settings(), Ok(None), async |way, _| command.run(way).await)
+        }
+        Command::ExtractText { input, output } => {
+            text::extract_file(&input, &output).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+        }
         Command::Plugin(command) => match command.settings() {
             None => command.run_alone().map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
             Some(settings) => as_operator(settings, Ok(None), async |way, _| command.run(way).await),

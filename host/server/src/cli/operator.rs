@@ -123,6 +123,14 @@ impl Operator {
         }
     }
 
+    /// Indexes in this process, if no server runs that does.
+    pub fn start_indexing(&self) {
+        if let Self::Here { app, .. } = self {
+            // It ends with the process; what it has done by then is done.
+            tokio::spawn(app.ops.clone().keep_indexed());
+        }
+    }
+
     async fn send(&self, request: http::request::Builder, body: Body) -> Result<Value, StartError> {
         let request =
             request.header(header::HOST, "localhost").body(body).map_err(|error| error.to_string())?;

@@ -88,6 +88,16 @@ pub enum Request {
     SetStatus(SetStatus),
 }
 
+impl Request {
+    /// Whether others can notice it.
+    pub fn changes_something(&self) -> bool {
+        match self {
+            Self::Heartbeat | Self::Resume(_) | Self::Subscribe(_) => false,
+            Self::Send(_) | Self::Typing(_) | Self::Read(_) | Self::SetStatus(_) => true,
+        }
+    }
+}
+
 /// What the driver is to do.
 #[derive(Debug)]
 pub enum Action {

@@ -56,6 +56,8 @@ pub enum Thing {
     Invite,
     /// `command_not_found`
     Command,
+    /// `bot_not_found`
+    Bot,
 }
 
 impl Thing {
@@ -74,6 +76,7 @@ impl Thing {
             Self::Picture => "profile_picture",
             Self::Thumbnail => "thumbnail",
             Self::Command => "command",
+            Self::Bot => "bot",
             Self::Invite => "invite",
         }
     }
@@ -149,6 +152,9 @@ impl From<StoreError> for Error {
             StoreError::Unavailable(reason) => {
                 tracing::warn!(%reason, "the database is unavailable");
                 Self::Unavailable("the database is unavailable".into())
+            }
+            StoreError::TooSlow => {
+                Self::Unavailable("the search takes too long; say more of what you look for".into())
             }
             StoreError::Nul => Self::invalid("", "characters", "must not contain U+0000"),
             other => Self::Store(other),
