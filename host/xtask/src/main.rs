@@ -6,6 +6,7 @@
 
 mod bench;
 mod compiler;
+mod examples;
 mod fuzzer;
 mod guests;
 mod postgres;
@@ -23,6 +24,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   plugins              build plugins/* into target/plugins, tests/guests into target/test-guests
+  examples             build plugins/examples and the projects of `patchbay plugin new` into target/examples
   run [--release] [--demo] [-- ARGS]
                        build the plugins and the server, then `patchbay serve ARGS`; with --demo a new
                        deployment is filled with made-up data, and how to log in is printed
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
     let tree = Tree::find();
     let done = match command.to_str() {
         Some("plugins") if rest.is_empty() => guests::build(&tree),
+        Some("examples") if rest.is_empty() => examples::build(&tree),
         Some("run") => serve(&tree, rest),
         Some("test") => test(&tree, &rest),
         Some("fuzz") => fuzz(&tree, &rest),
@@ -119,6 +122,7 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     run(cargo(tree).args(["build", "--package", "patchbay"]))?;
     let postgres = postgres::provide();
     let fuzzer = fuzzer::provide(tree);
+    let missing = examples::provide(tree)?;
     step("running the tests");
     let mut runner = cargo(tree);
     if has_nextest(tree) {
@@ -135,6 +139,12 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     }
     if !fuzzer {
         step("SKIPPED: schemathesis could not be installed, so no fuzzer has tried the API");
+    }
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        step(&format!(
+            "SKIPPED: {missing} could not be built (npm and Python are needed), so they were not tested"
+        ));
     }
     if !postgres {
         step("SKIPPED: PostgreSQL is not installed, so nothing was tested on it");

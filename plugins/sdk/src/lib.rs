@@ -44,6 +44,7 @@ pub mod state;
 pub mod text;
 
 pub use event::Event;
+pub use line::log_panics;
 #[doc(hidden)]
 pub use line::write_line;
 

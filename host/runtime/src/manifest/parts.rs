@@ -223,6 +223,16 @@ fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
+/// How a plugin is built, for `patchbay plugin build` and `patchbay dev`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// What the shell runs in the manifest's folder.
+    pub command: String,
+    /// The component or core module that this makes, from that folder.
+    pub component: String,
+}
+
 /// Something that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

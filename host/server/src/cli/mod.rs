@@ -89,12 +89,15 @@ enum Command {
     /// What the server calls to read a PDF.
     #[command(name = text::EXTRACT_COMMAND, hide = true)]
     ExtractText { input: PathBuf, output: PathBuf },
+    /// Run a server with made-up data on this machine, and with the plugins of these projects: built, and built anew and
+    /// put in place when their sources change.
+    Dev(author::Dev),
     /// What the server calls to compile a component.
     #[command(name = patchbay_runtime::COMPILE_COMMAND, hide = true)]
     CompilePlugin { input: PathBuf, output: PathBuf },
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Settings {
     /// The file to read [default: patchbay.toml, if it is there].
     #[arg(long, value_name = "FILE")]
@@ -166,6 +169,7 @@ pub fn run() -> ExitCode {
         Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await
         }),
+        Command::Dev(dev) => dev.run(),
         Command::CompilePlugin { input, output } => patchbay_runtime::compile_file(&input, &output)
             .map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
         Command::Search(command) => {

@@ -71,6 +71,15 @@ impl Operator {
         }
     }
 
+    /// Waits for a server of these settings, however long its start takes.
+    pub async fn reach(config: &Config) -> Self {
+        let path = control::path(config);
+        while reach(&path).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Self::Socket(path)
+    }
+
     /// Sends a request; the answer's JSON, null if it has none.
     ///
     /// # Errors

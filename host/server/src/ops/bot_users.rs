@@ -13,7 +13,7 @@ use super::{
     journal::emit,
     sessions::{actor_of, detached},
 };
-use crate::auth::tokens;
+use crate::auth::{random_text, tokens};
 
 /// What bots' tokens begin with, so that who finds one knows what it is: `pbt_SESSION_SECRET`.
 pub(super) const TOKEN: &str = "pbt_";
@@ -49,11 +49,11 @@ impl Caller {
     /// Demands that the caller's token allows changes.
     ///
     /// # Errors
-    /// [`Error::Denied`] with `scope_missing`.
+    /// [`Error::Forbidden`].
     pub fn demand_write(&self) -> Result<()> {
         match self.access {
             Access::Write => Ok(()),
-            Access::Read => Err(Error::Denied("scope_missing", "the token lacks the scope write".into())),
+            Access::Read => Err(Error::Forbidden("the token lacks the scope write".into())),
         }
     }
 }
@@ -94,6 +94,8 @@ impl Ops {
         let owner = owner(actor)?;
         check_names(Some(&username), full_name.as_deref())?;
         let (actor, plugin) = (actor.clone(), plugin.to_owned());
+        // Nobody can have taken it before.
+        let email = format!("{}@{DOMAIN}", random_text(16)?.to_lowercase());
         self.0
             .store
             .write(move |tx| {
@@ -104,7 +106,7 @@ impl Ops {
                     }
                     let now = Timestamp::now();
                     let new = NewUser {
-                        email: format!("{}@{DOMAIN}", username.to_lowercase()),
+                        email,
                         username,
                         full_name,
                         hashed_password: None,

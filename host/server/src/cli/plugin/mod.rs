@@ -6,6 +6,8 @@
 mod show;
 mod take_in;
 
+pub(super) use take_in::{Source, pack, take_in};
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -106,15 +108,6 @@ pub(super) enum PluginCommand {
     },
     /// Tell a plugin the history of the channels that it hears.
     Backfill(One),
-}
-
-#[derive(Args)]
-pub(super) struct Source {
-    /// A component from `patchbay plugin pack`.
-    file: PathBuf,
-    /// Grant everything that it wants, after printing it.
-    #[arg(long)]
-    grant_all: bool,
 }
 
 #[derive(Args)]
