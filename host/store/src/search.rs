@@ -3,7 +3,13 @@
 //! Owns: the queries, in which permissions are conditions like any other, and their bounds in time. Must not: take in
 //! query text of anybody's: what is looked for comes as words, and each is quoted.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use patchbay_core::{ChannelId, File, Message, Timestamp, UserId};
 use patchbay_words::Sought;
@@ -288,8 +294,12 @@ impl Conn {
         match &mut self.0 {
             Inner::Sqlite(held) => {
                 let deadline = Instant::now() + patience;
-                held.lock_handle().await?.set_progress_handler(LOOK, move || Instant::now() < deadline);
+                let limit = Armed::default();
+                let is_armed = Arc::clone(&limit.0);
+                let goes_on = move || !is_armed.load(Ordering::Relaxed) || Instant::now() < deadline;
+                held.lock_handle().await?.set_progress_handler(LOOK, goes_on);
                 let found = self.all(query).await;
+                drop(limit);
                 if let Inner::Sqlite(held) = &mut self.0 {
                     held.lock_handle().await?.remove_progress_handler();
                 }
@@ -310,6 +320,22 @@ impl Conn {
                 })
             }
         }
+    }
+}
+
+/// A limit of time that holds until this is dropped. Whoever asked may be gone before the answer: the connection goes to
+/// somebody else then, and the limit must not.
+struct Armed(Arc<AtomicBool>);
+
+impl Default for Armed {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

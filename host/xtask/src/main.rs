@@ -31,9 +31,9 @@ cargo xtask COMMAND
   test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner;
                        as root on Debian this installs PostgreSQL, if it isn't there
   fuzz [SECONDS]       build the same, then mutate components and install them into a server for so long (600)
-  bench [NAME…] [--sockets=N]
+  bench [NAME…] [--sockets=N] [--messages=N]
                        build the plugins and the server for release, then run these benchmarks, or all of
-                       them: plugin-call, languages, plugin-route, swap, post, post-latency, fanout, idle
+                       them: plugin-call, languages, plugin-route, swap, post, post-latency, search, fanout, idle
 ";
 
 /// The places that everything here refers to.

@@ -154,4 +154,17 @@ async fn a_search_that_takes_too_long_is_given_up(store: Store) {
         // The connection is as good as before.
         assert_eq!(conn.search_messages(&search, PATIENCE).await.unwrap().len(), 10);
     }
+    // Whoever asked has gone: what is asked next is not given up.
+    for millis in 1..=5 {
+        let patience = Duration::from_millis(millis + 5);
+        let _ = tokio::time::timeout(Duration::from_millis(millis), conn.search_messages(&search, patience))
+            .await;
+        tokio::time::sleep(patience).await;
+        // PostgreSQL's answer to the one before may still be on its way.
+        let counted = match conn.past_extent(None, None).await {
+            Err(StoreError::Unavailable(_)) => conn.past_extent(None, None).await,
+            counted => counted,
+        };
+        assert_eq!(counted.unwrap().1, 12_000);
+    }
 }

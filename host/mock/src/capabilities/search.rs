@@ -39,7 +39,7 @@ fn holds(state: &State, message: &Message, filter: &SearchFilter, all: bool) -> 
     let parts = [
         (!filter.channels.is_empty()).then_some(channel),
         (!filter.senders.is_empty()).then_some(sender),
-        filter.has_file.then(|| !message.files.is_empty()),
+        filter.has_file.then_some(!message.files.is_empty()),
         filter.has_link.then(|| words(&message.content).has_link),
         filter.has_reaction.then(reacted),
         filter.in_thread.then(|| message.parent_id.is_some() || message.reply_count > 0),
