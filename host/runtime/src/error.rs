@@ -84,7 +84,9 @@ pub enum LoadError {
     #[error("the component's exports don't fit: {0}")]
     ExportMismatch(String),
     /// An import has another type than the host's.
-    #[error("the component's imports don't fit: {0}; build it against the host's wit/, which `patchbay plugin new` writes")]
+    #[error(
+        "the component's imports don't fit: {0}; build it against the host's wit/, which `patchbay plugin new` writes"
+    )]
     ImportMismatch(String),
     /// The compiler gave up.
     #[error("the component could not be compiled: {0}")]

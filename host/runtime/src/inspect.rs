@@ -68,7 +68,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     }
     let digest = hex(&Sha256::digest(bytes));
     // One of another version would look like one that was forgotten.
-    if let Some(other) = outer.exports.iter().find(|name| name.starts_with(PACKAGE) && interface(name).is_none()) {
+    if let Some(other) =
+        outer.exports.iter().find(|name| name.starts_with(PACKAGE) && interface(name).is_none())
+    {
         return Err(LoadError::ExportMismatch(format!(
             "it exports {other}, and this host speaks version {PACKAGE_VERSIONS}.x of the contract; build it against the host's \
              wit/, which `patchbay plugin new` writes"

@@ -4,7 +4,7 @@
 //! plugin reaches goes through the narrow traits in [`capabilities`], which the embedder implements.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -211,6 +211,15 @@ impl Runtime {
     /// `manifest_invalid`, `import_unknown`, `capability_undeclared`.
     pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
         inspect::inspect(bytes)
+    }
+
+    /// Frees the disk of what was compiled for components that aren't kept any more, or by another version of the engine.
+    /// For when nothing is being loaded.
+    ///
+    /// # Errors
+    /// If the cache's directory can't be read or a file not be removed.
+    pub fn keep_only(&self, digests: &HashSet<String>) -> std::io::Result<()> {
+        self.cache.keep_only(self.context.engine.wasmtime(), digests)
     }
 
     /// Makes a component ready to be called: checked against `grants`, compiled (or taken from the cache),
