@@ -9,12 +9,14 @@ use std::{
 };
 
 use crate::{
-    Tree, guests,
+    Tree, examples, guests,
     process::{Failed, cargo, run, step, succeeds},
 };
 
 /// Benchmarks that need no server of their own, whose release build takes long.
-const WITHOUT_SERVER: [&str; 1] = ["plugin-call"];
+const WITHOUT_SERVER: [&str; 2] = ["languages", "plugin-call"];
+/// Benchmarks of plugins in other languages.
+const WITH_EXAMPLES: [&str; 1] = ["languages"];
 /// Benchmarks that are compared with `bun`.
 const WITH_BUN: [&str; 2] = ["fanout", "idle"];
 
@@ -29,6 +31,10 @@ pub fn bench(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     }
     if names.is_empty() || names.iter().any(|name| WITH_BUN.contains(name)) {
         provide_bun(&tree.root.join("target/bench-bun"));
+    }
+    if names.is_empty() || names.iter().any(|name| WITH_EXAMPLES.contains(name)) {
+        // What can't be built here is passed over there, aloud.
+        let _ = examples::build(tree);
     }
     step("building the benchmarks");
     let mut bench: Command = cargo(tree);

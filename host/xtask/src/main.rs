@@ -33,7 +33,7 @@ cargo xtask COMMAND
   fuzz [SECONDS]       build the same, then mutate components and install them into a server for so long (600)
   bench [NAME…] [--sockets=N] [--messages=N]
                        build the plugins and the server for release, then run these benchmarks, or all of
-                       them: plugin-call, plugin-route, swap, post, post-latency, search, fanout, idle
+                       them: plugin-call, languages, plugin-route, swap, post, post-latency, search, fanout, idle
 ";
 
 /// The places that everything here refers to.

@@ -8,6 +8,7 @@ mod bare;
 mod fanout;
 mod floor;
 mod idle;
+mod languages;
 mod load;
 mod memory_host;
 mod options;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("plugin-call", plugin_call::run),
     ("plugin-route", || plugin_load::route().map_err(|error| error as _)),
     ("swap", || plugin_load::swap().map_err(|error| error as _)),
@@ -31,6 +32,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     ("post-latency", || post::latency().map_err(|error| error as _)),
     ("search", || search::run().map_err(|error| error as _)),
     ("fanout", || fanout::run().map_err(|error| error as _)),
+    ("languages", languages::run),
     ("idle", || idle::run().map_err(|error| error as _)),
 ];
 
