@@ -57,7 +57,7 @@ async fn a_plugin_is_installed_granted_limited_and_replaced() {
     let all = plugin(&app, &["grant", "kv-probe", "channels", "messages", "users"]).await.expect();
     assert_eq!(all, "kv-probe\t0.1.0\tactive\n");
     let refused = plugin(&app, &["grant", "kv-probe", "nonsense"]).await.expect_failure();
-    assert!(refused.contains("is not one of channels"), "{refused}");
+    assert!(refused.contains("is not one of bots, channels"), "{refused}");
     assert!(plugin(&app, &["revoke", "kv-probe", "kv"]).await.expect_failure().contains("not granted: kv"));
 
     let set = plugin(&app, &["limits", "kv-probe", "http_cpu_ms=50", "handles=100"]).await.expect();

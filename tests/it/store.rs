@@ -448,7 +448,7 @@ async fn of_dead_letters_the_newest_are_kept(store: Store) {
                 };
                 tx.put_plugin(&row).await?;
             }
-            for n in 0..10_002 {
+            for n in 0..12 {
                 let letter = NewDeadLetter {
                     plugin: (if n == 0 { "other" } else { "poll" }).to_owned(),
                     kind: "message.created".to_owned(),
@@ -463,7 +463,7 @@ async fn of_dead_letters_the_newest_are_kept(store: Store) {
                     error: "no".to_owned(),
                     attempts: 1,
                 };
-                tx.insert_dead_letter(&letter, Timestamp(n)).await?;
+                tx.insert_dead_letter(&letter, 10, Timestamp(n)).await?;
             }
             Ok(())
         })
@@ -474,5 +474,5 @@ async fn of_dead_letters_the_newest_are_kept(store: Store) {
     assert_eq!(oldest[0].seq, Some(2));
     let mut counts = conn.dead_letter_counts().await.unwrap();
     counts.sort();
-    assert_eq!(counts, [("other".to_owned(), 1), ("poll".to_owned(), 10_000)]);
+    assert_eq!(counts, [("other".to_owned(), 1), ("poll".to_owned(), 10)]);
 }

@@ -71,14 +71,12 @@ const SELECT: &str =
     "SELECT id, plugin, kind, seq, channel_id, message_id, actor_id, origin, depth, payload, at, error, attempts,
         created_at FROM dead_letters WHERE plugin = ";
 
-/// Most of one plugin: enough to see what is wrong, and a bound for what a plugin can copy by rejecting it.
-const MOST: i64 = 10_000;
-
 impl Conn {
-    /// Keeps one; of a plugin's the oldest go when there are too many.
+    /// Keeps one; of a plugin's the oldest go when there are more than `most`.
     pub async fn insert_dead_letter(
         &mut self,
         new: &NewDeadLetter,
+        most: i64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut query = Query::new(
@@ -94,7 +92,7 @@ impl Conn {
         let mut query = Query::new("DELETE FROM dead_letters WHERE plugin = ");
         query.bind(new.plugin.as_str());
         query.push(" AND id <= (SELECT id FROM dead_letters WHERE plugin = ").bind(new.plugin.as_str());
-        query.push(" ORDER BY id DESC LIMIT 1 OFFSET ").bind(MOST).push(")");
+        query.push(" ORDER BY id DESC LIMIT 1 OFFSET ").bind(most).push(")");
         self.run(query).await.map(drop)
     }
 

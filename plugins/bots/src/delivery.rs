@@ -1,12 +1,15 @@
 //! Deliveries of outgoing webhooks: what is due to whom, and how it is sent, signed and tried again.
 //!
+//! Deliveries go out one after the other, so a receiver that doesn't answer must not keep up the others: after a failure no new
+//! delivery is begun to it for a while, and one that has failed for hours is given up.
+//!
 //! A delivery is a body in the plugin's state and a job of the host's that sends it, again after pauses that grow, until it is
 //! taken or becomes a dead letter. What is deleted before it was sent is not sent any more.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use patchbay_sdk::{
-    Actor, DueJob, Entry, Error, Value, channels, deployment, from_slice, http_client, json, kv, scheduler,
-    state, system, text::rfc3339, users,
+    Actor, DueJob, Entry, Error, Timestamp, Value, channels, deployment, from_slice, http_client, json, kv,
+    scheduler, state, system, text::rfc3339, users,
 };
 use sha2::Sha256;
 
@@ -17,7 +20,25 @@ use crate::{
 };
 
 /// How long a receiver may take, in ms.
-const PATIENCE: u32 = 10_000;
+const PATIENCE: u32 = 5_000;
+/// How long nothing new is begun after a failure, in ms; twice as long after each that follows.
+const PAUSE: u64 = 10_000;
+const LONGEST_PAUSE: u64 = 600_000;
+/// After so many failures without a success, some hours with pauses of that length, the webhook is deactivated.
+const GIVE_UP: u32 = 50;
+
+/// What is kept of a receiver that fails.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Trouble {
+    failures: u32,
+    /// Nothing new is begun before.
+    until: Timestamp,
+}
+
+/// Under which the failures of a webhook are kept.
+pub fn trouble_of(hook: u64) -> String {
+    format!("trouble/{hook:020}")
+}
 
 /// Puts down what is to be sent because of these events.
 pub fn plan(entries: &[Entry]) -> Result<(), Error> {
@@ -93,13 +114,33 @@ pub fn deliver(job: &DueJob) -> Result<(), Error> {
     let Some(hook) = state::get::<Hook>(&key(id))?.filter(|hook| hook.is_active) else {
         return kv::delete(&at).map(drop);
     };
-    let timestamp = deployment::now() / 1000;
+    let now = deployment::now();
+    let trouble: Trouble = state::get(&trouble_of(id))?.unwrap_or_default();
+    if job.attempt == 1 && trouble.until > now {
+        let (id, due) = (job.id.clone(), trouble.until);
+        return scheduler::schedule(&scheduler::Scheduled { id, payload: String::new(), due });
+    }
+    match send(&hook, job, seq, body, now / 1000) {
+        Ok(()) => {
+            if trouble.failures > 0 {
+                kv::delete(&trouble_of(id))?;
+            }
+            kv::delete(&at).map(drop)
+        }
+        Err(error) => {
+            failed(hook, trouble, now)?;
+            Err(error)
+        }
+    }
+}
+
+fn send(hook: &Hook, job: &DueJob, seq: &str, body: Vec<u8>, timestamp: u64) -> Result<(), Error> {
     let headers = [
         ("content-type", "application/json".to_owned()),
         ("x-patchbay-signature", format!("v0={}", hex(&signature(&hook.secret()?, timestamp, &body)?))),
         ("x-patchbay-request-timestamp", timestamp.to_string()),
         ("x-patchbay-retry-num", job.attempt.saturating_sub(1).to_string()),
-        ("x-patchbay-delivery", format!("{id}-{seq}")),
+        ("x-patchbay-delivery", format!("{}-{seq}", hook.id)),
     ];
     let answer = http_client::send(&http_client::Outgoing {
         method: "POST".to_owned(),
@@ -108,10 +149,22 @@ pub fn deliver(job: &DueJob) -> Result<(), Error> {
         body,
         timeout_ms: PATIENCE,
     })?;
-    if !(200..300).contains(&answer.status) {
-        return Err(Error::unavailable(format!("the receiver answered {}", answer.status)));
+    if (200..300).contains(&answer.status) {
+        Ok(())
+    } else {
+        Err(Error::unavailable(format!("the receiver answered {}", answer.status)))
     }
-    kv::delete(&at).map(drop)
+}
+
+fn failed(hook: Hook, trouble: Trouble, now: Timestamp) -> Result<(), Error> {
+    let failures = trouble.failures.saturating_add(1);
+    let pause = PAUSE.saturating_mul(1 << trouble.failures.min(10)).min(LONGEST_PAUSE);
+    state::set(&trouble_of(hook.id), &Trouble { failures, until: now.saturating_add(pause) })?;
+    if failures >= GIVE_UP {
+        patchbay_sdk::warn!("outgoing webhook {} has failed {failures} times and is deactivated", hook.id);
+        state::set(&key(hook.id), &Hook { is_active: false, ..hook })?;
+    }
+    Ok(())
 }
 
 fn signature(secret: &str, timestamp: u64, body: &[u8]) -> Result<Vec<u8>, Error> {

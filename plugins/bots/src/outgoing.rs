@@ -173,12 +173,15 @@ pub fn update(call: &Call) -> Result<Answer, Problem> {
         ..hook
     };
     state::set(&key(changed.id), &changed)?;
+    // What was wrong with it may be right now.
+    kv::delete(&crate::delivery::trouble_of(changed.id))?;
     Ok(Answer::json(200, &changed.shown()))
 }
 
 pub fn delete(call: &Call) -> Result<Answer, Problem> {
     let hook = own(call)?;
     kv::delete(&key(hook.id))?;
+    kv::delete(&crate::delivery::trouble_of(hook.id))?;
     // What still waits finds no webhook and goes by itself; this is only sooner.
     for entry in kv::scan(&bodies(hook.id), None, 200)? {
         if let Some(seq) = entry.key.rsplit('/').next() {

@@ -41,6 +41,6 @@ fn nothing_of_a_query_but_its_words_reaches_the_host() {
     let path = "/api/search/messages?q=%22a+b%22*+-c+in:general+OR+(x)";
     mock.request("ann", "GET", path, Value::Null).unwrap();
     let calls = mock.called("search", "messages");
-    let terms = |call: &Value| call["arguments"]["query"]["terms"].clone();
+    let terms = |call: &Value| call["query"]["terms"].clone();
     assert_eq!(calls.iter().map(terms).collect::<Vec<_>>(), [patchbay_sdk::json!(["a b", "c", "OR", "(x)"])]);
 }

@@ -11,7 +11,7 @@ use patchbay_runtime::{CallError, EVENT_BATCH, EventEntry, EventKinds, EventOutc
 use patchbay_store::{Conn, CursorRow, Entry, NewDeadLetter, StoreError, Wanted};
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
-use super::Deployment;
+use super::{Deployment, letters::MAX_DEAD_LETTERS};
 
 /// Rows that are read at once.
 const PAGE: i64 = EVENT_BATCH as i64;
@@ -350,7 +350,7 @@ impl Worker {
                                 letter.payload = format!("{{\"id\":{}}}", id.0);
                             }
                         }
-                        tx.insert_dead_letter(&letter, now).await?;
+                        tx.insert_dead_letter(&letter, MAX_DEAD_LETTERS, now).await?;
                     }
                     Ok(())
                 })

@@ -9,7 +9,7 @@ use patchbay_runtime::{CallError, DueJob, Plugin};
 use patchbay_store::{JobRunRow, NewDeadLetter, StoreError};
 use tokio::task::JoinSet;
 
-use super::{Deployment, follow::pause_after};
+use super::{Deployment, follow::pause_after, letters::MAX_DEAD_LETTERS};
 
 /// Jobs that are read at once.
 const PAGE: i64 = 64;
@@ -155,7 +155,7 @@ impl Deployment {
             .write(move |tx| {
                 Box::pin(async move {
                     if let Some(letter) = &letter {
-                        tx.insert_dead_letter(letter, now).await?;
+                        tx.insert_dead_letter(letter, MAX_DEAD_LETTERS, now).await?;
                     }
                     match job.every_ms {
                         Some(every) => {

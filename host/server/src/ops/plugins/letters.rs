@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::{Admin, Deployment, Error, Result, Thing};
 use crate::ops::{PageOf, PageRequest, access::demand_superuser, audit::record};
 
+/// Most letters of one plugin: enough to see what is wrong, and a bound for what a plugin can copy by rejecting it.
+pub(super) const MAX_DEAD_LETTERS: i64 = 10_000;
 /// Most letters that are delivered by one request.
 const AT_ONCE: i64 = 100;
 /// How long one request may go on delivering.
