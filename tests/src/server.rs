@@ -404,12 +404,29 @@ impl Drop for TestApp {
     }
 }
 
+/// Puts what was compiled for one server where another finds it: every server of a test has a data directory of its own, and
+/// would spend most of its time on compiling the bundled plugins.
+fn share(from: &Path, to: &Path) {
+    let Ok(entries) = std::fs::read_dir(from) else { return };
+    std::fs::create_dir_all(to).unwrap();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().ends_with(".cwasm") && !name.as_encoded_bytes().starts_with(b".") {
+            // Another test may have done it, or this one lies on another disk and compiles for itself.
+            let _ = std::fs::hard_link(entry.path(), to.join(name));
+        }
+    }
+}
+
 async fn launch(
     data: &Path,
     settings: &[String],
     around: &Around,
     log: &Arc<Mutex<Vec<String>>>,
 ) -> (Child, String, watch::Receiver<Vec<String>>) {
+    let compiled = data.join("cache").join("plugins");
+    let shared = build_dir().join("test-cache");
+    share(&shared, &compiled);
     // A file that reaches its limit is an error to be told, as a full disk is, and not the end of the process.
     let mut command = Command::new("sh");
     let with_names =
@@ -456,6 +473,7 @@ async fn launch(
         panic!("the server ended: {said}");
     });
     let url = url.await.expect("the server does not start");
+    share(&compiled, &shared);
     // What else it prints must not fill the pipe.
     let (lines, printed) = watch::channel(Vec::new());
     tokio::spawn(async move {

@@ -215,7 +215,8 @@ impl Worker {
 
     /// Events that it never heard of are gone.
     async fn resync(&mut self, plugin: &Plugin, cursor: CursorRow, floor: Seq) -> Fallible<Next> {
-        tracing::error!(
+        // After a restore it is the rule.
+        tracing::warn!(
             plugin = %self.plugin, from = cursor.seq, to = floor.0,
             "events that this plugin has not heard of were pruned; it is told to start anew"
         );

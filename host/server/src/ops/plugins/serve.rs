@@ -40,7 +40,10 @@ impl Deployment {
             self.arrange_hooks().await?;
             return Ok(());
         };
-        if plugin.acts_alone() || plugin.grants().capabilities.contains("identity") {
+        // One that has to be let in where it is to hear and speak is there for that. What hears everything makes its own
+        // when it first acts.
+        let granted = &plugin.grants().capabilities;
+        if !granted.contains("events:all") && (plugin.acts_alone() || granted.contains("identity")) {
             self.0.ops.ensure_bot(name).await?;
         }
         let jobs: Vec<_> = plugin

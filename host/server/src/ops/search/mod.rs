@@ -1,7 +1,8 @@
 //! Looking for messages, files and channels.
 //!
 //! Permissions are conditions of the queries themselves, so that what may not be seen is neither found nor counted; what was
-//! found is read with the same conditions again, since a membership may have ended while the query ran.
+//! found is read with the same conditions again, since a membership may have ended while the query ran. A query whose asker
+//! has gone runs to its end, which is bounded, so that it keeps its turn and its limit as long as it works.
 
 mod channels;
 mod index;
@@ -20,7 +21,7 @@ use patchbay_store::{Conn, Found, Index, Mark, Need, Order, Search};
 use patchbay_words::{Sought, found_in, sought};
 use tokio::sync::Semaphore;
 
-use super::{Error, MAX_PAGE, Ops, Result, error::Faults};
+use super::{Error, MAX_PAGE, Ops, Result, error::Faults, sessions::detached};
 
 /// How long one query may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,7 +61,11 @@ impl Ops {
     /// [`Error::Invalid`]; [`Error::Unavailable`] if it takes too long, or too many look for something.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn search_messages(&self, actor: &Actor, query: SearchQuery) -> Result<SearchPage<Message>> {
-        let viewer = viewer(actor);
+        let (this, viewer) = (self.clone(), viewer(actor));
+        detached(async move { this.messages_found(viewer, query).await }).await
+    }
+
+    async fn messages_found(&self, viewer: Option<UserId>, query: SearchQuery) -> Result<SearchPage<Message>> {
         let (mut search, _) = check(viewer, &query)?;
         search.needs.extend(marks(&query.wanted).map(Need::AnyOf));
         search.rejects.extend(marks(&query.unwanted).map(Need::AnyOf));
@@ -83,7 +88,11 @@ impl Ops {
     /// [`Error::Invalid`]; [`Error::Unavailable`] if it takes too long, or too many look for something.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn search_files(&self, actor: &Actor, query: SearchQuery) -> Result<SearchPage<File>> {
-        let viewer = viewer(actor);
+        let (this, viewer) = (self.clone(), viewer(actor));
+        detached(async move { this.files_found(viewer, query).await }).await
+    }
+
+    async fn files_found(&self, viewer: Option<UserId>, query: SearchQuery) -> Result<SearchPage<File>> {
         let (mut search, wanted_words) = check(viewer, &query)?;
         let some = |ids: &Vec<_>| (!ids.is_empty()).then(|| ids.clone());
         search.channels = some(&query.wanted.channels);
