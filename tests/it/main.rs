@@ -36,3 +36,4 @@ mod signatures;
 mod soak;
 mod store;
 mod story;
+mod voice;

@@ -19,6 +19,7 @@ mod plugin_host;
 mod plugin_log;
 mod seed;
 mod traces;
+mod voice;
 
 fn main() -> std::process::ExitCode {
     // The one that everything here encrypts with. It can only be there already if this were not the first line.

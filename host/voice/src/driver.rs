@@ -6,13 +6,13 @@
 //!
 //! Owns: threads, sockets, the handing over. Must not: look into datagrams.
 
+#[cfg_attr(unix, path = "driver/net.rs")]
+#[cfg_attr(not(unix), path = "driver/plain.rs")]
 mod net;
 
 use std::{
     collections::HashMap,
-    io::Write,
     net::{SocketAddr, UdpSocket},
-    os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -77,17 +77,18 @@ struct Inner {
 
 /// A thread, as others reach it.
 struct Door {
-    /// Not bounded by itself: every signalling connection has one request under way and one farewell.
+    /// Not bounded by itself: every signalling connection waits for the answer to its request or has few to make, and has one
+    /// farewell.
     commands: Sender<Command>,
     handed: SyncSender<(SocketAddr, Vec<u8>)>,
-    bell: UnixStream,
+    bell: net::Bell,
     has_rung: AtomicBool,
 }
 
 impl Door {
     fn ring(&self) {
         if !self.has_rung.swap(true, Ordering::AcqRel) {
-            let _ = (&self.bell).write(&[1]);
+            self.bell.ring();
         }
     }
 }
@@ -136,7 +137,7 @@ impl Voice {
         if config.announce.is_empty() {
             return Err(StartError::Other("there is no address to announce; set voice.public_ip".into()));
         }
-        let (sockets, port) = net::bind(config.port, config.threads.max(1))?;
+        let (sockets, port) = net::bind(&config.announce, config.port, config.threads.max(1))?;
         let announced: Vec<_> = config.announce.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let common = Common {
             certificate: leg::certificate().map_err(StartError::Other)?,
@@ -149,9 +150,7 @@ impl Voice {
         for socket in sockets {
             let (commands, commanded) = mpsc::channel();
             let (handed, handed_over) = mpsc::sync_channel(HANDED_OVER);
-            let (bell, ear) = UnixStream::pair().map_err(|e| other(&e))?;
-            bell.set_nonblocking(true).map_err(|e| other(&e))?;
-            ear.set_nonblocking(true).map_err(|e| other(&e))?;
+            let (bell, ear) = net::bell().map_err(|e| other(&e))?;
             doors.push(Arc::new(Door { commands, handed, bell, has_rung: AtomicBool::new(false) }));
             insides.push((socket, commanded, handed_over, ear));
         }
@@ -312,7 +311,7 @@ struct Thread {
     index: usize,
     socket: UdpSocket,
     is_v6: bool,
-    ear: UnixStream,
+    ear: net::Ear,
     commanded: Receiver<Command>,
     handed_over: Receiver<(SocketAddr, Vec<u8>)>,
     doors: Vec<Arc<Door>>,
@@ -328,7 +327,7 @@ impl Thread {
             let patience = self.worker.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             let heard = net::wait(&self.socket, &self.ear, patience.unwrap_or(Duration::from_secs(60)));
             if heard.bell {
-                net::hush(&self.ear);
+                self.ear.hush();
                 if let Some(door) = self.doors.get(self.index) {
                     door.has_rung.store(false, Ordering::Release);
                 }

@@ -5,6 +5,8 @@
 //!
 //! Owns: one peer connection. Must not: know rooms; it gives packets and takes packets.
 
+mod setup;
+
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -12,36 +14,19 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use rtc::{
-    crypto::SignatureScheme,
-    interceptor::{
-        NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder,
-        Slot as Place,
-    },
-    media_stream::MediaStreamTrack,
     peer_connection::{
-        RTCPeerConnection, RTCPeerConnectionBuilder,
-        certificate::{CertificateParams, RTCCertificate},
-        configuration::{
-            RTCConfigurationBuilder,
-            media_engine::{MIME_TYPE_OPUS, MediaEngine},
-            setting_engine::SettingEngineBuilder,
-        },
+        RTCPeerConnection,
+        certificate::RTCCertificate,
         event::RTCPeerConnectionEvent,
         message::{RTCMessage, TaggedRTCMessage},
         sdp::RTCSessionDescription,
         state::{RTCIceConnectionState, RTCPeerConnectionState},
-        transport::{
-            CandidateConfig, CandidateHostConfig, RTCDtlsTransportState, RTCIceCandidate, RTCIceCandidateInit,
-        },
+        transport::RTCDtlsTransportState,
     },
     rtp,
     rtp_transceiver::{
         RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCRtpTransceiverInit,
-        rtp_sender::{
-            RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters,
-            RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RTCRtpHeaderExtensionParameters,
-            RtpCodecKind,
-        },
+        rtp_sender::RtpCodecKind,
     },
     sansio::Protocol,
     shared::{TaggedBytesMut, TransportContext, TransportProtocol, error::Error},
@@ -53,12 +38,6 @@ use crate::{
     wire,
 };
 
-/// RFC 6464.
-const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
-/// RFC 2198.
-const MIME_TYPE_RED: &str = "audio/red";
-/// Packets of a slot that can be sent again: more than a second.
-const RETRANSMISSIONS: u16 = 64;
 /// Addresses from which a leg's client has proven to be there. The core keeps each for ever.
 const MAX_ADDRESSES: usize = 16;
 /// Distinct senders of RTCP, for each of which the core keeps state before it checks anything.
@@ -69,6 +48,8 @@ const SILENT: Duration = Duration::from_millis(1_500);
 const KICK: Duration = Duration::from_millis(20);
 /// How long nothing may come until the media count as lost. Browsers ask for consent every 5 s (RFC 7675).
 const LOST: Duration = Duration::from_secs(10);
+
+pub(crate) use setup::certificate;
 
 /// Something to send.
 #[derive(Debug)]
@@ -169,39 +150,7 @@ pub(crate) struct Counts {
 impl Leg {
     /// A connection that waits for its offer.
     pub fn new(now: Instant, common: &Common) -> Result<Self, Error> {
-        let mut engine = MediaEngine::default();
-        for (mime, fmtp, payload_type) in
-            [(MIME_TYPE_OPUS, "minptime=10;useinbandfec=1", 111), (MIME_TYPE_RED, "", 63)]
-        {
-            let rtp_codec = RTCRtpCodec {
-                mime_type: mime.to_owned(),
-                clock_rate: 48_000,
-                channels: 2,
-                sdp_fmtp_line: fmtp.to_owned(),
-                rtcp_feedback: vec![RTCPFeedback { typ: "nack".to_owned(), parameter: String::new() }],
-            };
-            engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, RtpCodecKind::Audio)?;
-        }
-        let level = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
-        engine.register_header_extension(level, RtpCodecKind::Audio, None)?;
-        let interceptors = Registry::new()
-            .with(Place::NackResponder, NackResponderBuilder::new().with_size(RETRANSMISSIONS).build())
-            .with(Place::NackGenerator, NackGeneratorBuilder::new().build())
-            .with(Place::ReceiverReport, ReceiverReportBuilder::new().build())
-            .with(Place::SenderReport, SenderReportBuilder::new().build());
-        // Liveness is the host's: the core would fail a client that has moved.
-        let settings = SettingEngineBuilder::new()
-            .with_lite(true)
-            .with_ice_timeouts(Some(Duration::ZERO), Some(Duration::ZERO), None)
-            .build();
-        let configuration =
-            RTCConfigurationBuilder::new().with_certificates(vec![common.certificate.clone()]).build();
-        let mut core = RTCPeerConnectionBuilder::new()
-            .with_setting_engine(settings)
-            .with_media_engine(engine)
-            .with_interceptor_registry(interceptors)
-            .with_configuration(configuration)
-            .build(now)?;
+        let mut core = setup::core(now, common)?;
         // For the microphone, so that its section does not take a slot.
         core.add_transceiver_from_kind(
             RtpCodecKind::Audio,
@@ -244,7 +193,7 @@ impl Leg {
         let description = RTCSessionDescription::offer(offer.sdp.clone())?;
         self.core.set_remote_description(now, description)?;
         for local in &self.common.local {
-            self.core.add_local_candidate(host_candidate(*local)?)?;
+            self.core.add_local_candidate(setup::host_candidate(*local)?)?;
         }
         self.core.add_local_candidate(Default::default())?;
         let answer = self.core.create_answer(None)?;
@@ -270,32 +219,33 @@ impl Leg {
         Ok((self.announce(&answer), mids))
     }
 
-    /// Adds the announced addresses that the core does not know to an answer.
+    /// Puts the announced addresses into an answer, for each section: what is bundled needs them once, but there are clients that
+    /// look at the last section only. The core would tell of those that it knows, twice.
     fn announce(&self, answer: &str) -> String {
-        let more: Vec<_> =
-            self.common.announce.iter().filter(|address| !self.common.local.contains(address)).collect();
-        if more.is_empty() {
-            return answer.to_owned();
+        let mut candidates = String::new();
+        for (index, address) in self.common.announce.iter().enumerate() {
+            // RFC 8445, 5.1.2.1: of hosts, with a local preference that falls.
+            let preference = 65_535_u32.saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
+            let priority = (126 << 24) + (preference << 8) + 255;
+            let (ip, port) = (address.ip(), address.port());
+            candidates.push_str(&format!("a=candidate:{index} 1 udp {priority} {ip} {port} typ host\r\n"));
         }
-        let mut out = String::with_capacity(answer.len() + 256);
-        let mut is_first = true;
-        for line in answer.lines() {
-            if line == "a=end-of-candidates" && is_first {
-                is_first = false;
-                for (index, address) in more.iter().enumerate() {
-                    // RFC 8445, 5.1.2.1, with falling local preference.
-                    let priority =
-                        (126_u32 << 24) + ((65_000 - u32::try_from(index).unwrap_or(0)) << 8) + 255;
-                    out.push_str(&format!(
-                        "a=candidate:more{index} 1 udp {priority} {} {} typ host\r\n",
-                        address.ip(),
-                        address.port()
-                    ));
+        candidates.push_str("a=end-of-candidates\r\n");
+        let mut out = String::with_capacity(answer.len() + 1024);
+        let mut is_in_section = false;
+        let kept =
+            answer.lines().filter(|line| !line.starts_with("a=candidate:") && *line != "a=end-of-candidates");
+        for line in kept {
+            if line.starts_with("m=") {
+                if is_in_section {
+                    out.push_str(&candidates);
                 }
+                is_in_section = true;
             }
             out.push_str(line);
             out.push_str("\r\n");
         }
+        out.push_str(&candidates);
         out
     }
 
@@ -497,86 +447,4 @@ impl Leg {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
-}
-
-impl Out {
-    fn add(core: &mut RTCPeerConnection, index: usize) -> Result<Self, Error> {
-        let [ssrc, sequence, timestamp] = random()?;
-        let track = MediaStreamTrack::new(
-            format!("slot{index}"),
-            format!("slot{index}"),
-            format!("slot{index}"),
-            RtpCodecKind::Audio,
-            vec![RTCRtpEncodingParameters {
-                rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
-                codec: RTCRtpCodec {
-                    mime_type: MIME_TYPE_OPUS.to_owned(),
-                    clock_rate: 48_000,
-                    channels: 2,
-                    sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
-                    rtcp_feedback: Vec::new(),
-                },
-                ..Default::default()
-            }],
-        );
-        let init =
-            RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
-        let transceiver = core.add_transceiver_from_track(track, Some(init))?;
-        let sender = core
-            .rtp_transceiver(transceiver)
-            .and_then(|one| one.sender())
-            .ok_or(Error::ErrRTPSenderNotExisted)?;
-        Ok(Self {
-            transceiver,
-            sender,
-            ssrc,
-            #[allow(clippy::cast_possible_truncation)] // Any sixteen bits do.
-            numbers: Slot::new(sequence as u16, timestamp),
-            types: Types::default(),
-            is_open: false,
-        })
-    }
-}
-
-impl Types {
-    fn of(codecs: &[RTCRtpCodecParameters], extensions: &[RTCRtpHeaderExtensionParameters]) -> Self {
-        let find = |mime: &str| {
-            let codec = codecs.iter().find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(mime));
-            codec.map(|codec| codec.payload_type)
-        };
-        let level = extensions.iter().find(|extension| extension.uri == AUDIO_LEVEL);
-        Self {
-            opus: find(MIME_TYPE_OPUS),
-            red: find(MIME_TYPE_RED),
-            level: level.and_then(|extension| u8::try_from(extension.id).ok()),
-        }
-    }
-}
-
-/// The certificate that all connections of a server show; clients learn its fingerprint with the answer.
-pub(crate) fn certificate() -> Result<RTCCertificate, String> {
-    let provider = rtc::crypto::default_provider().map_err(|error| error.to_string())?;
-    let parameters = CertificateParams::new(Vec::new()).map_err(|error| error.to_string())?;
-    RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, parameters)
-        .map_err(|error| error.to_string())
-}
-
-fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit, Error> {
-    let base_config = CandidateConfig {
-        network: "udp".to_owned(),
-        address: address.ip().to_string(),
-        port: address.port(),
-        component: 1,
-        ..Default::default()
-    };
-    let candidate = CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host()?;
-    RTCIceCandidate::from(&candidate).to_json()
-}
-
-fn random() -> Result<[u32; 3], Error> {
-    let mut words = [0; 3];
-    for word in &mut words {
-        *word = getrandom::u32().map_err(|error| Error::Other(error.to_string()))?;
-    }
-    Ok(words)
 }

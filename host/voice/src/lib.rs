@@ -22,7 +22,7 @@ use std::{net::IpAddr, sync::Arc};
 pub use driver::{StartError, Voice};
 pub use room::{CONNECT, RESUME};
 pub use sdp::SdpError;
-pub use worker::{Joined, Stats};
+pub use worker::{Answer, Joined, Stats};
 
 /// Names a participant: somebody's stay in a room, from joining to leaving. Never used twice by a server that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Benchmarks that need no server of their own, whose release build takes long.
-const WITHOUT_SERVER: [&str; 1] = ["plugin-call"];
+const WITHOUT_SERVER: [&str; 2] = ["plugin-call", "voice"];
 /// Benchmarks that are compared with `bun`.
 const WITH_BUN: [&str; 2] = ["fanout", "idle"];
 

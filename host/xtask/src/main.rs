@@ -6,10 +6,10 @@
 
 mod bench;
 mod compiler;
-mod fuzzer;
 mod guests;
 mod postgres;
 mod process;
+mod python;
 
 use std::{
     ffi::OsString,
@@ -118,7 +118,9 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     step("building the server");
     run(cargo(tree).args(["build", "--package", "patchbay"]))?;
     let postgres = postgres::provide();
-    let fuzzer = fuzzer::provide(tree);
+    let fuzzer = python::FUZZER.provide(tree);
+    let voice = python::VOICE.provide(tree);
+    let browser = python::provide_program("chromium", "chromium");
     step("running the tests");
     let mut runner = cargo(tree);
     if has_nextest(tree) {
@@ -135,6 +137,11 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     }
     if !fuzzer {
         step("SKIPPED: schemathesis could not be installed, so no fuzzer has tried the API");
+    }
+    if !voice || !browser {
+        step(
+            "SKIPPED: aiortc or Chromium could not be installed, so voice was tried with clients of one kind only",
+        );
     }
     if !postgres {
         step("SKIPPED: PostgreSQL is not installed, so nothing was tested on it");

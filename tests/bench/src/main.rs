@@ -16,13 +16,14 @@ mod plugin_load;
 mod post;
 mod report;
 mod table;
+mod voice;
 
 use std::process::ExitCode;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("plugin-call", plugin_call::run),
     ("plugin-route", || plugin_load::route().map_err(|error| error as _)),
     ("swap", || plugin_load::swap().map_err(|error| error as _)),
@@ -30,6 +31,7 @@ const BENCHMARKS: [Benchmark; 7] = [
     ("post-latency", || post::latency().map_err(|error| error as _)),
     ("fanout", || fanout::run().map_err(|error| error as _)),
     ("idle", || idle::run().map_err(|error| error as _)),
+    ("voice", || voice::run().map_err(|error| error as _)),
 ];
 
 fn main() -> ExitCode {

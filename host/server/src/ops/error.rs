@@ -56,6 +56,8 @@ pub enum Thing {
     Invite,
     /// `command_not_found`
     Command,
+    /// `voice_participant_not_found`
+    VoiceParticipant,
 }
 
 impl Thing {
@@ -75,6 +77,7 @@ impl Thing {
             Self::Thumbnail => "thumbnail",
             Self::Command => "command",
             Self::Invite => "invite",
+            Self::VoiceParticipant => "voice_participant",
         }
     }
 }

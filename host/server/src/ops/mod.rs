@@ -33,10 +33,11 @@ mod sessions;
 mod signals;
 mod uploads;
 mod users;
+mod voice;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use patchbay_store::{Page, Store};
@@ -57,6 +58,7 @@ pub use messages::NewPost;
 pub use replay::{Replay, too_many_followed};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
+pub use voice::Seat;
 
 use keys::Keys;
 use sessions::SessionCache;
@@ -89,6 +91,8 @@ struct Inner {
     journal: config::Journal,
     hooks: hooks::Hooks,
     plugin_log: PluginLog,
+    /// The rooms, on a server that runs and has voice.
+    voice: OnceLock<patchbay_voice::Voice>,
     /// Rung when jobs have been scheduled.
     jobs_changed: tokio::sync::Notify,
     /// Makes an account superuser from anywhere; none once there is a superuser.
@@ -127,6 +131,7 @@ impl Ops {
             journal: config.journal.clone(),
             hooks: hooks::Hooks::default(),
             plugin_log: PluginLog::default(),
+            voice: OnceLock::new(),
             jobs_changed: tokio::sync::Notify::new(),
             bootstrap: Mutex::new(bootstrap),
         }));

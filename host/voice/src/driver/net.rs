@@ -1,7 +1,7 @@
 //! The system calls.
 
 use std::{
-    io::{ErrorKind, IoSlice, Read},
+    io::{ErrorKind, IoSlice, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::net::UnixStream,
     time::Duration,
@@ -26,15 +26,24 @@ pub(super) struct Heard {
     pub bell: bool,
 }
 
-/// As many sockets on one port; for IPv4 and IPv6 where the system has both.
-pub(super) fn bind(port: u16, count: usize) -> Result<(Vec<UdpSocket>, u16), StartError> {
+/// As many sockets on one port. A single address that this machine has is the one they are bound to, so that answers come from
+/// where clients sent to; otherwise they are bound to all, for IPv4 and IPv6 where the system has both.
+pub(super) fn bind(
+    announce: &[IpAddr],
+    port: u16,
+    count: usize,
+) -> Result<(Vec<UdpSocket>, u16), StartError> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::AddrInUse => StartError::PortTaken(port),
         _ => StartError::Socket { port, error },
     };
     let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let any_v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let any = if open(any_v6, 0, false).is_ok() { any_v6 } else { any_v4 };
+    let any = match announce {
+        [ip] if open(*ip, 0, false).is_ok() => *ip,
+        _ if open(any_v6, 0, false).is_ok() => any_v6,
+        _ => any_v4,
+    };
     if port != 0 {
         // Alone first: sockets that share a port would share it with another server too.
         drop(open(any, port, false).map_err(failed)?);
@@ -67,8 +76,8 @@ fn open(ip: IpAddr, port: u16, shares: bool) -> std::io::Result<UdpSocket> {
 }
 
 /// Waits until there is something to read, or the time is over.
-pub(super) fn wait(socket: &UdpSocket, ear: &UnixStream, patience: Duration) -> Heard {
-    let mut both = [PollFd::new(socket, PollFlags::IN), PollFd::new(ear, PollFlags::IN)];
+pub(super) fn wait(socket: &UdpSocket, ear: &Ear, patience: Duration) -> Heard {
+    let mut both = [PollFd::new(socket, PollFlags::IN), PollFd::new(&ear.0, PollFlags::IN)];
     let patience = Timespec::try_from(patience).ok();
     if poll(&mut both, patience.as_ref()).is_err() {
         return Heard { socket: false, bell: false };
@@ -77,10 +86,31 @@ pub(super) fn wait(socket: &UdpSocket, ear: &UnixStream, patience: Duration) -> 
     Heard { socket, bell }
 }
 
-/// Empties the bell.
-pub(super) fn hush(mut ear: &UnixStream) {
-    let mut bytes = [0; 64];
-    while matches!(ear.read(&mut bytes), Ok(length) if length == bytes.len()) {}
+/// Wakes a thread that waits.
+pub(super) struct Bell(UnixStream);
+
+/// Where it is heard.
+pub(super) struct Ear(UnixStream);
+
+pub(super) fn bell() -> std::io::Result<(Bell, Ear)> {
+    let (bell, ear) = UnixStream::pair()?;
+    bell.set_nonblocking(true)?;
+    ear.set_nonblocking(true)?;
+    Ok((Bell(bell), Ear(ear)))
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        // Full: it rings already.
+        let _ = (&self.0).write(&[1]);
+    }
+}
+
+impl Ear {
+    pub fn hush(&self) {
+        let mut bytes = [0; 64];
+        while matches!((&self.0).read(&mut bytes), Ok(length) if length == bytes.len()) {}
+    }
 }
 
 /// Sends what there is. What the kernel has no room for is lost, as it would be further on; what it refuses (an address without
