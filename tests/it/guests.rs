@@ -149,6 +149,8 @@ use crate::{
     capabilities::{probe, wasi_probe},
     platform::events_come_in_order_from_where_the_bot_is as recorder,
     released::released,
+    reuse::each_call_is_alone_unless_an_operator_wants_it_otherwise as counter,
+    search::leaks::search_spy,
 };
 
 /// One instruction can't be interrupted, but what it costs is bounded by the call's memory and counted.

@@ -194,4 +194,8 @@ async fn texts_of_a_config_need_no_quotes() {
     assert_eq!(shown["config"], json!({ "word": "123", "size": 4 }));
     let refused = plugin(&app, &["config", "whoami", "size=big"]).await.expect_failure();
     assert!(refused.contains("config.size"), "{refused}");
+    // What nobody else on the machine is to see.
+    app.run(&["plugin", "config", "whoami", "word=-"], "hush\nnot this\n").await.expect();
+    let shown = root.get("/api/admin/plugins/whoami").await.expect(200);
+    assert_eq!(shown["config"]["word"], "hush");
 }

@@ -68,6 +68,7 @@ macro_rules! contract {
 }
 
 mod journal;
+mod search;
 
 contract!(
     names_are_unique_without_regard_to_case,

@@ -193,6 +193,51 @@ async fn a_dropped_socket_does_not_drop_the_sound() {
     .await;
 }
 
+/// An offer as a client with three ears makes it.
+fn offer() -> String {
+    let section = |mid: usize, rest: &str| {
+        format!(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=ice-ufrag:abcdefgh\r\n\
+             a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n{rest}\r\n"
+        )
+    };
+    let fingerprint = vec!["AB"; 32].join(":");
+    let mut sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2 3\r\n\
+         a=fingerprint:sha-256 {fingerprint}\r\n"
+    );
+    sdp.push_str(&section(0, "a=sendonly\r\na=ssrc:7 cname:x"));
+    for mid in 1..=3 {
+        sdp.push_str(&section(mid, "a=recvonly"));
+    }
+    sdp
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_joins_leave_nothing_behind() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await;
+    let channel = room(&ann, "lounge", true).await;
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", app.pid())).unwrap().count();
+    let mut before = None;
+    for round in 0..1_000 {
+        if round == 300 {
+            before = Some((app.memory(), descriptors()));
+        }
+        let (mut socket, _) = signal(&app, &ann, channel).await;
+        let answer = socket.call("offer", json!({ "sdp": offer() })).await;
+        assert_eq!(answer["type"], "answer", "{answer}");
+        socket.call("leave", json!({})).await;
+        assert_eq!(socket.close_code().await, 1000);
+    }
+    let (memory, open) = before.unwrap();
+    let grown = app.memory().saturating_sub(memory);
+    // A connection has about 100 kB: 700 of them would be seventy megabytes.
+    assert!(grown < 12 * 1024 * 1024, "{grown} bytes more after 700 joins");
+    settles(async || descriptors() <= open, Duration::from_secs(10)).await;
+    assert_eq!(listed(&ann, channel).await, [0; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused() {
     let app = TestApp::start_with(&["voice.room_size=1"]).await;

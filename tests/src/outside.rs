@@ -17,11 +17,20 @@ pub fn aiortc() -> Option<PathBuf> {
 
 /// A browser. None as for [`fuzzer`].
 pub fn chromium() -> Option<PathBuf> {
+    on_path("chromium")
+}
+
+/// A TURN server. None as for [`fuzzer`].
+pub fn coturn() -> Option<PathBuf> {
+    on_path("turnserver")
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
     #[allow(clippy::disallowed_methods)] // Where programs are is no setting.
     let path = std::env::var("PATH").unwrap_or_default();
     let found =
-        std::env::split_paths(&path).map(|directory| directory.join("chromium")).find(|file| file.is_file());
-    installed("chromium", found.unwrap_or_else(|| "/usr/bin/chromium".into()))
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file());
+    installed(name, found.unwrap_or_else(|| PathBuf::from("/usr/bin").join(name)))
 }
 
 fn installed(name: &str, program: PathBuf) -> Option<PathBuf> {

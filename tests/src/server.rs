@@ -166,6 +166,11 @@ impl TestApp {
         Self::launch(tempfile::tempdir().unwrap(), &[], Some(database)).await
     }
 
+    /// A server with these settings on this database.
+    pub async fn start_on_with(database: postgres::Database, settings: &[&str]) -> Self {
+        Self::launch(tempfile::tempdir().unwrap(), settings, Some(database)).await
+    }
+
     /// The PostgreSQL database.
     pub fn database(&self) -> &postgres::Database {
         self.database.as_ref().expect("this server keeps its data in a file")

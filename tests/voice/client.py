@@ -1,6 +1,6 @@
 """A voice client on aiortc, for tests: joins, sends a tone, and prints what it hears as JSON, a line a second.
 
-Arguments: URL of the voice socket, token, seconds, frequency of the tone in Hz.
+Arguments: URL of the voice socket, token, seconds, frequency of the tone in Hz, and `relay` to go through TURN servers only.
 """
 
 import asyncio
@@ -10,7 +10,13 @@ import math
 import sys
 
 import websockets
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import AudioStreamTrack
 from av import AudioFrame
 
@@ -49,11 +55,9 @@ async def listen(track, heard):
         heard["loudest"] = max(heard["loudest"], max(samples))
 
 
-async def main(url, token, seconds, frequency):
-    pc = RTCPeerConnection()
+async def main(url, token, seconds, frequency, policy):
     heard = {"frames": 0, "loudest": 0}
     tasks = []
-    pc.on("track", lambda track: tasks.append(asyncio.ensure_future(listen(track, heard))))
     async with websockets.connect(url) as socket:
         await socket.send(json.dumps({"type": "authenticate", "data": {"token": token}}))
         frames, answer = [], asyncio.get_event_loop().create_future()
@@ -70,6 +74,9 @@ async def main(url, token, seconds, frequency):
 
         tasks.append(asyncio.ensure_future(read()))
         room = await asyncio.wait_for(joined, 10)
+        servers = [RTCIceServer(**server) for server in room["ice_servers"]]
+        pc = RTCPeerConnection(RTCConfiguration(iceServers=servers, iceTransportPolicy=policy))
+        pc.on("track", lambda track: tasks.append(asyncio.ensure_future(listen(track, heard))))
         pc.addTransceiver(Tone(frequency), direction="sendonly")
         for _ in room["slots"]:
             pc.addTransceiver("audio", direction="recvonly")
@@ -91,4 +98,5 @@ async def main(url, token, seconds, frequency):
     await pc.close()
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+policy = RTCIceTransportPolicy.RELAY if "relay" in sys.argv[5:] else RTCIceTransportPolicy.ALL
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), policy))

@@ -139,8 +139,11 @@ impl Mock {
             if entries.is_empty() {
                 return Ok(told.into());
             }
-            let outcomes = self.runtime.tell(&self.plugin, entries.clone()).await?;
-            let mut comes_again = outcomes.is_empty();
+            let mut outcomes = self.runtime.tell(&self.plugin, entries.clone()).await?;
+            if outcomes.is_empty() {
+                outcomes.push(EventOutcome::Retry("it has no outcome".to_owned()));
+            }
+            let mut comes_again = false;
             for (entry, outcome) in entries.iter().zip(outcomes) {
                 let (outcome, reason) = match outcome {
                     EventOutcome::Ok => ("ok", None),

@@ -102,6 +102,8 @@ pub(crate) struct State {
     now: i64,
     last_id: i64,
     pub users: BTreeMap<UserId, User>,
+    /// Of bots that people made: who, and what their tokens allow.
+    pub bots: BTreeMap<UserId, (UserId, Vec<String>)>,
     pub rooms: BTreeMap<ChannelId, Room>,
     pub messages: BTreeMap<MessageId, Message>,
     pub reactions: Vec<Reaction>,
@@ -152,6 +154,7 @@ impl World {
             now: BEGINNING,
             last_id: 0,
             users: BTreeMap::new(),
+            bots: BTreeMap::new(),
             rooms: BTreeMap::new(),
             messages: BTreeMap::new(),
             reactions: Vec::new(),

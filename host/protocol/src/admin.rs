@@ -89,6 +89,30 @@ pub struct AuditActor {
     pub username: String,
 }
 
+/// How far the search index is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SearchIndex {
+    /// Of messages and of files.
+    pub indexes: Vec<IndexProgress>,
+    /// Files whose text is still to be read; they are found by their names.
+    pub files_waiting: i64,
+    /// Files whose text could not be read.
+    pub files_failed: i64,
+}
+
+/// How far one index is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct IndexProgress {
+    /// `messages` or `files`.
+    pub name: String,
+    /// Whether everything is indexed.
+    pub is_complete: bool,
+    /// The last id that has been indexed anew.
+    pub at: i64,
+    /// The last id that is to be; what came later was indexed when it came.
+    pub until: i64,
+}
+
 /// `POST /control/users`, on the control socket.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -15,7 +15,10 @@ mod time;
 mod users;
 mod voice;
 
-pub use admin::{AuditActor, AuditEntry, CreateInvite, CreateUser, Invite, Rekey, SetPassword, UpdateUser};
+pub use admin::{
+    AuditActor, AuditEntry, CreateInvite, CreateUser, IndexProgress, Invite, Rekey, SearchIndex, SetPassword,
+    UpdateUser,
+};
 pub use auth::{Login, Refresh, Register, Session, Tokens};
 pub use channels::{
     AddMember, Channel, ChannelView, CreateChannel, MarkRead, Member, RoleName, UpdateChannel, UpdateMember,

@@ -36,4 +36,20 @@ pub struct FieldError {
     pub code: String,
     /// A sentence for people.
     pub message: String,
+    /// Where in the field's text it is, if it is a text with a grammar: Unicode characters before the place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize")]
+    pub offset: Option<usize>,
+    /// How many characters the place has; there whenever `offset` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize")]
+    pub length: Option<usize>,
+}
+
+impl FieldError {
+    /// Of a whole field.
+    pub fn new(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
+        let (field, code, message) = (field.into(), code.into(), message.into());
+        Self { field, code, message, offset: None, length: None }
+    }
 }

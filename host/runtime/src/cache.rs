@@ -7,6 +7,7 @@
 //! goes on, and until it ends no other begins.
 
 use std::{
+    collections::HashSet,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write as _},
@@ -47,6 +48,22 @@ impl Cache {
         create_private(&directory).map_err(cache)?;
         remove_drafts(&directory).map_err(cache)?;
         Ok(Self { directory, compiler: Arc::new(Semaphore::new(1)), program, patience })
+    }
+
+    /// Removes what was compiled by another engine, or for components that aren't among these digests.
+    pub(crate) fn keep_only(&self, engine: &wasmtime::Engine, digests: &HashSet<String>) -> io::Result<()> {
+        let kept: HashSet<_> = digests.iter().map(|digest| file_name(engine, digest)).collect();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_compiled = Path::new(&name).extension().is_some_and(|ending| ending == "cwasm");
+            // What begins with a dot is being written.
+            let is_draft = name.as_encoded_bytes().starts_with(b".");
+            if is_compiled && !is_draft && name.to_str().is_none_or(|name| !kept.contains(name)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The compiled component: from the cache if this engine made it before, else compiled on a thread of its
@@ -221,5 +238,22 @@ mod tests {
         let left: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["abc.cwasm"]);
+    }
+
+    #[test]
+    fn what_is_kept_no_more_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned(), None, Duration::from_secs(1)).unwrap();
+        let engine = wasmtime::Engine::default();
+        let kept = file_name(&engine, "kept");
+        for name in
+            [kept.as_str(), &file_name(&engine, "gone"), "kept-0123456789abcdef.cwasm", ".draft.cwasm"]
+        {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        cache.keep_only(&engine, &HashSet::from(["kept".to_owned()])).unwrap();
+        let left =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(left.collect::<HashSet<_>>(), HashSet::from([kept, ".draft.cwasm".to_owned()]));
     }
 }

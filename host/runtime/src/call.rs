@@ -28,6 +28,7 @@ use crate::{
     load::Plugin,
     permits::Permit,
     response::{ChunkSender, Finished, Head, Response, Streaming},
+    reuse::Used,
     state::{CallState, CpuBudget},
     stats::{CallKind, Ending},
 };
@@ -56,12 +57,33 @@ pub(crate) struct Context {
 pub(crate) struct Call {
     pub(crate) store: Store<CallState>,
     pub(crate) instance: Instance,
+    /// Calls that the instance has served, this one included.
+    calls: u32,
+    made: Instant,
     _running: Running,
     _permit: Option<Permit>,
 }
 
 impl Call {
+    /// In an instance that has served calls before, if the operator wants that and one waits; else in a fresh one.
     pub(crate) async fn start(
+        context: &Context,
+        plugin: &Plugin,
+        cpu: Duration,
+        depth: u8,
+        permit: Option<Permit>,
+    ) -> wasmtime::Result<Self> {
+        let Some(Used { mut store, instance, calls, made }) = plugin.reuse.take() else {
+            return Self::fresh(context, plugin, cpu, depth, permit).await;
+        };
+        let running = context.engine.running();
+        store.data_mut().renew(depth, &plugin.limits, CpuBudget::new(cpu));
+        store.set_hostcall_fuel(plugin.limits.host_call_bytes);
+        store.set_epoch_deadline(1);
+        Ok(Self { store, instance, calls: calls.saturating_add(1), made, _running: running, _permit: permit })
+    }
+
+    pub(crate) async fn fresh(
         context: &Context,
         plugin: &Plugin,
         cpu: Duration,
@@ -82,17 +104,23 @@ impl Call {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         let instance = plugin.pre.instantiate_async(&mut store).await?;
-        Ok(Self { store, instance, _running: running, _permit: permit })
+        Ok(Self { store, instance, calls: 1, made: Instant::now(), _running: running, _permit: permit })
     }
 
-    /// The end of a call: what the log left out is said in it.
-    pub(crate) fn finish(&mut self) {
+    /// The end of a call and what the guest answered: what the log left out is said in it, and an instance that did not
+    /// trap may serve another.
+    pub(crate) fn end<T>(mut self, plugin: &Plugin, answered: wasmtime::Result<T>) -> wasmtime::Result<T> {
         let state = self.store.data();
         let dropped = state.log.dropped();
         if dropped > 0 {
             let line = format!("{dropped} more lines of this call were left out");
             state.host.write(&state.plugin, LogLevel::Warn, &line);
         }
+        let answered = answered?;
+        self.store.data_mut().take_back()?;
+        let Self { store, instance, calls, made, .. } = self;
+        plugin.reuse.give_back(Used { store, instance, calls, made });
+        Ok(answered)
     }
 }
 
@@ -175,7 +203,7 @@ async fn run_http(
     let mut call = Call::start(&context, plugin, plugin.limits.http.cpu, 1, Some(permit)).await?;
     let guest = export.load(&mut call.store, &call.instance)?;
     let state = call.store.data_mut();
-    let caller = caller.map(|actor| state.lend(actor)).transpose()?;
+    let caller = caller.map(|actor| state.lend_caller(actor)).transpose()?;
     let response = state.table.push(Response::new(&plugin.limits, tell)).map_err(wasmtime::Error::new)?;
     let request = http_types::Request {
         method: request.method.to_string(),
@@ -188,10 +216,14 @@ async fn run_http(
     };
     let lent = Resource::new_borrow(response.rep());
     let answered = guest.patchbay_plugin_http().call_handle(&mut call.store, &request, caller, lent).await;
-    call.finish();
-    answered?.map_err(|error| CallError::Refused(error.into()))?;
-    let response = call.store.data_mut().table.delete(response).map_err(wasmtime::Error::new)?;
-    match response.finish().await? {
+    let response = call.store.data_mut().table.delete(response).map_err(wasmtime::Error::new);
+    // Until the client has it all, the call has its permit.
+    let finished = match &answered {
+        Ok(Ok(())) => response?.finish().await,
+        _ => Err(CallError::NoResponse),
+    };
+    call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))?;
+    match finished? {
         Finished::Whole(head, body) => Ok(Some((head, body))),
         Finished::Streamed => Ok(None),
     }

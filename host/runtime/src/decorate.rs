@@ -9,7 +9,6 @@ use std::{
 
 use patchbay_core::{Actor, MessageId};
 use tokio::task::JoinSet;
-use wasmtime::component::Resource;
 
 use crate::{
     CallError,
@@ -120,12 +119,10 @@ async fn ask_page(
     let Some(export) = &plugin.exports.decorator else { return Ok(Vec::new()) };
     let mut call = Call::start(context, plugin, plugin.limits.decorate.cpu, 1, Some(permit)).await?;
     let guest = export.load(&mut call.store, &call.instance)?;
-    let viewer = call.store.data_mut().lend(viewer.clone())?;
+    let lent = call.store.data_mut().lend_caller(viewer.clone())?;
     let wanted: Vec<u64> = ids.iter().map(|id| id_out(id.0)).collect();
-    let lent = Resource::new_borrow(viewer.rep());
     let answered = guest.patchbay_plugin_decorator().call_decorate(&mut call.store, lent, &wanted).await;
-    call.finish();
-    let decorations = answered?.map_err(|error| CallError::Refused(error.into()))?;
+    let decorations = call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))?;
     check(decorations, ids, plugin.limits.decoration_bytes)
 }
 

@@ -21,7 +21,8 @@ const LINGER: Duration = Duration::from_millis(50);
 /// The configuration of wasmtime for `concurrent_calls` calls at once. Public for benchmarks, which compare
 /// with wasmtime alone under the same settings.
 pub fn wasmtime_config(concurrent_calls: u32) -> Config {
-    let slots = concurrent_calls.saturating_add(limits::HOOK_CALLS).saturating_add(limits::POOL_SLACK);
+    let beyond = limits::HOOK_CALLS + limits::POOL_SLACK + limits::REUSED_INSTANCES;
+    let slots = concurrent_calls.saturating_add(beyond);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(limits::CORE_INSTANCES))

@@ -44,16 +44,20 @@ pub enum LoadError {
     #[error("the manifest is invalid: {0}")]
     ManifestInvalid(String),
     /// It imports what this host does not have.
-    #[error("the component imports {0}, which this host does not offer; build it against the host's wit/")]
+    #[error("the component imports {0}, which this host does not offer; {advice}", advice = other_contract(.0))]
     ImportUnknown(String),
     /// It imports a capability that its manifest does not ask for.
     #[error("the component imports {0:?} but its manifest does not list it; add it to `capabilities`")]
     CapabilityUndeclared(String),
     /// It imports capabilities that the operator did not grant.
-    #[error("not granted: {}; grant them or use another plugin", .0.join(", "))]
+    #[error("not granted: {}; an operator grants it by `patchbay plugin grant NAME {}`", .0.join(", "), .0.join(" "))]
     CapabilityNotGranted(Vec<String>),
     /// It wants routes outside its own prefix that the operator did not grant.
-    #[error("routes not granted: {}; grant them or move them under /api/plugins/NAME/", .0.join(", "))]
+    #[error(
+        "routes not granted: {}; an operator grants them by `patchbay plugin grant NAME {}`, or its author moves them under \
+         /api/plugins/NAME/",
+        .0.join(", "), .0.join(" ")
+    )]
     RouteNotGranted(Vec<String>),
     /// Another active plugin answers the same method and path.
     #[error("{method} {path} is already answered by the plugin {owner:?}; disable one of the two")]
@@ -80,7 +84,9 @@ pub enum LoadError {
     #[error("the component's exports don't fit: {0}")]
     ExportMismatch(String),
     /// An import has another type than the host's.
-    #[error("the component's imports don't fit: {0}; build it against the host's wit/")]
+    #[error(
+        "the component's imports don't fit: {0}; build it against the host's wit/, which `patchbay plugin new` writes"
+    )]
     ImportMismatch(String),
     /// The compiler gave up.
     #[error("the component could not be compiled: {0}")]
@@ -158,7 +164,7 @@ pub enum CallError {
     #[error("{0}")]
     LimitExceeded(String),
     /// The guest trapped.
-    #[error("{message}{}", frames_text(.frames))]
+    #[error("{message}{}{}", frames_text(.frames), advice(.message))]
     Trapped {
         /// What happened.
         message: String,
@@ -177,6 +183,32 @@ pub enum CallError {
     /// The client left or does not read; nobody to tell.
     #[error("{0}")]
     ClientGone(&'static str),
+}
+
+/// What to do about an import that the host doesn't have.
+fn other_contract(import: &str) -> String {
+    if import.starts_with(crate::inspect::PACKAGE) {
+        format!(
+            "it speaks {}{}: build the component against its wit/, which `patchbay plugin new` writes",
+            crate::inspect::PACKAGE.trim_end_matches('/'),
+            format_args!("@{}.x", crate::inspect::PACKAGE_VERSIONS)
+        )
+    } else if import.starts_with("wasi:") {
+        "of WASI it has io, clocks, random, cli, filesystem and sockets of version 0.2; requests go through http-client".to_owned()
+    } else {
+        "build it against the host's wit/, and without what the toolchain adds".to_owned()
+    }
+}
+
+/// What to do about a trap.
+fn advice(message: &str) -> &'static str {
+    if message.contains("unreachable") {
+        "; that is a panic or an abort of the plugin's own, and in Rust `patchbay_sdk::log_panics()` logs what it says"
+    } else if message.contains("stack") {
+        "; it calls itself too deeply, or keeps too much on its stack"
+    } else {
+        ""
+    }
 }
 
 fn frames_text(frames: &[String]) -> String {

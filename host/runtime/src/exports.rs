@@ -71,6 +71,10 @@ impl Exports {
     }
 }
 
+/// What to do about an export that isn't there.
+const FORGOTTEN: &str = "name it in `register!` (Rust) or in the world that the component is built for, or take it out of the \
+                         manifest";
+
 /// The manifest names what has an export, and what is exported is named where calling it depends on the manifest.
 pub(crate) fn check(inspection: &Inspection) -> Result<(), LoadError> {
     let manifest = &inspection.manifest;
@@ -84,7 +88,7 @@ pub(crate) fn check(inspection: &Inspection) -> Result<(), LoadError> {
         match (inspection.exports.contains(export), named) {
             (false, true) => {
                 return Err(LoadError::ExportMismatch(format!(
-                    "the manifest has {field} but there is no export {export}"
+                    "the manifest has {field} but there is no export {export}; {FORGOTTEN}"
                 )));
             }
             (true, false) if export != "http" => {
@@ -96,9 +100,8 @@ pub(crate) fn check(inspection: &Inspection) -> Result<(), LoadError> {
         }
     }
     if !manifest.jobs.is_empty() && !inspection.exports.contains("jobs") {
-        return Err(LoadError::ExportMismatch(
-            "the manifest has jobs but there is no export jobs".to_owned(),
-        ));
+        let what = format!("the manifest has jobs but there is no export jobs; {FORGOTTEN}");
+        return Err(LoadError::ExportMismatch(what));
     }
     if !manifest.hooks.is_empty() && !manifest.capabilities.contains("hooks") {
         return Err(LoadError::CapabilityUndeclared("hooks".to_owned()));

@@ -16,8 +16,8 @@ pub const MANIFEST_SECTION: &str = "patchbay:manifest";
 pub const OPENAPI_SECTION: &str = "patchbay:openapi";
 
 /// The package that plugins are written against, and the versions of it that this host speaks.
-const PACKAGE: &str = "patchbay:plugin/";
-const PACKAGE_VERSIONS: &str = "0.1";
+pub(crate) const PACKAGE: &str = "patchbay:plugin/";
+pub(crate) const PACKAGE_VERSIONS: &str = "0.1";
 
 /// Interfaces that carry types only and need no grant.
 const FREE_INTERFACES: [&str; 3] = ["types", "http-types", "event-types"];
@@ -67,6 +67,15 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
         return Err(LoadError::CapabilityUndeclared(missing.clone()));
     }
     let digest = hex(&Sha256::digest(bytes));
+    // One of another version would look like one that was forgotten.
+    if let Some(other) =
+        outer.exports.iter().find(|name| name.starts_with(PACKAGE) && interface(name).is_none())
+    {
+        return Err(LoadError::ExportMismatch(format!(
+            "it exports {other}, and this host speaks version {PACKAGE_VERSIONS}.x of the contract; build it against the host's \
+             wit/, which `patchbay plugin new` writes"
+        )));
+    }
     let exports = outer.exports.iter().filter_map(|name| interface(name)).map(str::to_owned).collect();
     Ok(Inspection { manifest, manifest_toml: toml.to_owned(), openapi, digest, wanted, exports })
 }

@@ -4,7 +4,6 @@
 //! Owns: the conversion between the host's types and the contract's. Must not: retry, or decide what a failure means.
 
 use patchbay_core::{Actor, ChannelId, MessageId, UserId};
-use wasmtime::component::Resource;
 
 use crate::{
     CallError, Moment,
@@ -139,8 +138,7 @@ pub(crate) async fn events(
         let guest = export.load(&mut call.store, &call.instance)?;
         let entries: Vec<_> = entries.into_iter().map(event_types::Entry::from).collect();
         let answered = guest.patchbay_plugin_events().call_handle(&mut call.store, &entries).await;
-        call.finish();
-        let outcomes = answered?.map_err(|error| CallError::Refused(error.into()))?;
+        let outcomes = call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))?;
         if outcomes.len() > asked {
             return Err(CallError::InvalidResponse(format!(
                 "it has {} outcomes for {asked} entries",
@@ -161,8 +159,8 @@ pub(crate) async fn hook(context: &Context, plugin: &Plugin, draft: Draft) -> Re
         let guest = export.load(&mut call.store, &call.instance)?;
         let draft = hooks_export::Draft::from(draft);
         let answered = guest.patchbay_plugin_hooks().call_before_message(&mut call.store, &draft).await;
-        call.finish();
-        verdict(answered?.map_err(|error| CallError::Refused(error.into()))?)
+        let answered = call.end(plugin, answered)?;
+        verdict(answered.map_err(|error| CallError::Refused(error.into()))?)
     };
     measured(context, plugin, CallKind::Hook, in_turn(&plugin.hook_permits, budget, work)).await
 }
@@ -197,16 +195,14 @@ pub(crate) async fn command(
         let depth = caller.depth().saturating_add(1);
         let mut call = Call::start(context, plugin, budget.cpu, depth, Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
-        let caller = call.store.data_mut().lend(caller)?;
-        let lent = Resource::new_borrow(caller.rep());
+        let lent = call.store.data_mut().lend_caller(caller)?;
         let invocation = commands_export::Invocation {
             command: command.to_owned(),
             text: text.to_owned(),
             channel: id_out(channel.0),
         };
         let answered = guest.patchbay_plugin_commands().call_run(&mut call.store, lent, &invocation).await;
-        call.finish();
-        let reply = answered?.map_err(|error| CallError::Refused(error.into()))?;
+        let reply = call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))?;
         match reply.text {
             Some(text) if text.chars().count() > REPLY_CHARS => {
                 Err(CallError::InvalidResponse(format!("its answer has more than {REPLY_CHARS} characters")))
@@ -230,8 +226,7 @@ pub(crate) async fn job(context: &Context, plugin: &Plugin, job: DueJob) -> Resu
             attempt: job.attempt,
         };
         let answered = guest.patchbay_plugin_jobs().call_run(&mut call.store, &job).await;
-        call.finish();
-        answered?.map_err(|error| CallError::Refused(error.into()))
+        call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))
     };
     measured(context, plugin, CallKind::Job, in_turn(&plugin.permits, budget, work)).await
 }
@@ -248,7 +243,7 @@ pub(crate) async fn lifecycle(context: &Context, plugin: &Plugin, change: Change
     let Some(export) = &plugin.exports.lifecycle else { return Ok(()) };
     let budget = plugin.limits.activate;
     let work = async |permit| {
-        let mut call = Call::start(context, plugin, budget.cpu, 1, Some(permit)).await?;
+        let mut call = Call::fresh(context, plugin, budget.cpu, 1, Some(permit)).await?;
         let guest = export.load(&mut call.store, &call.instance)?;
         let guest = guest.patchbay_plugin_lifecycle();
         let answered = match change {
@@ -258,8 +253,7 @@ pub(crate) async fn lifecycle(context: &Context, plugin: &Plugin, change: Change
             }
             Change::Resync(next) => guest.call_resync(&mut call.store, id_out(next)).await,
         };
-        call.finish();
-        answered?.map_err(|error| CallError::Refused(error.into()))
+        call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))
     };
     measured(context, plugin, CallKind::Lifecycle, in_turn(&plugin.permits, budget, work)).await
 }

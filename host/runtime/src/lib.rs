@@ -4,7 +4,7 @@
 //! plugin reaches goes through the narrow traits in [`capabilities`], which the embedder implements.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -36,6 +36,7 @@ mod pack;
 mod permits;
 mod registry;
 mod response;
+mod reuse;
 mod state;
 mod stats;
 mod wasi;
@@ -52,8 +53,8 @@ pub use invoke::{Draft, DueJob, EVENT_BATCH, EventEntry, EventOutcome, Verdict};
 pub use limits::{Budget, Limit, Limits};
 pub use load::{Grants, Plugin};
 pub use manifest::{
-    Auth, Command, ConfigKey, ConfigType, Egress, EventKinds, Manifest, ManifestError, Moment, RepeatedJob,
-    Route,
+    Auth, Build, Command, ConfigKey, ConfigType, Egress, EventKinds, Manifest, ManifestError, Moment,
+    RepeatedJob, Route,
 };
 pub use pack::{PackError, pack};
 pub use registry::{Routed, RoutedCall};
@@ -78,6 +79,10 @@ pub trait Host:
     + capabilities::presence::Presence
     + capabilities::realtime::Realtime
     + capabilities::scheduler::Scheduler
+    + capabilities::search::Search
+    + capabilities::bots::Bots
+    + capabilities::deployment::Deployment
+    + capabilities::keys::Keys
     + Send
     + Sync
     + 'static
@@ -98,6 +103,10 @@ impl<T> Host for T where
         + capabilities::presence::Presence
         + capabilities::realtime::Realtime
         + capabilities::scheduler::Scheduler
+        + capabilities::search::Search
+        + capabilities::bots::Bots
+        + capabilities::deployment::Deployment
+        + capabilities::keys::Keys
         + Send
         + Sync
         + 'static
@@ -161,6 +170,8 @@ pub struct Runtime {
     registry: Registry,
     permits: Arc<Semaphore>,
     hook_permits: Arc<Semaphore>,
+    /// For instances that wait to be used again.
+    room: Arc<Semaphore>,
     /// By plugin; they outlive its versions.
     stats: Mutex<HashMap<String, Arc<Stats>>>,
 }
@@ -187,6 +198,7 @@ impl Runtime {
             registry: Registry::default(),
             permits: Arc::new(Semaphore::new(config.max_concurrent_calls as usize)),
             hook_permits: Arc::new(Semaphore::new(limits::HOOK_CALLS as usize)),
+            room: Arc::new(Semaphore::new(limits::REUSED_INSTANCES as usize)),
             stats: Mutex::default(),
         };
         Ok((runtime, told))
@@ -199,6 +211,15 @@ impl Runtime {
     /// `manifest_invalid`, `import_unknown`, `capability_undeclared`.
     pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
         inspect::inspect(bytes)
+    }
+
+    /// Frees the disk of what was compiled for components that aren't kept any more, or by another version of the engine.
+    /// For when nothing is being loaded.
+    ///
+    /// # Errors
+    /// If the cache's directory can't be read or a file not be removed.
+    pub fn keep_only(&self, digests: &HashSet<String>) -> std::io::Result<()> {
+        self.cache.keep_only(self.context.engine.wasmtime(), digests)
     }
 
     /// Makes a component ready to be called: checked against `grants`, compiled (or taken from the cache),
@@ -214,7 +235,9 @@ impl Runtime {
         let exports = exports::Exports::of(&pre, &inspection)?;
         let permits = self.permits_of(&grants.limits);
         let stats = self.stats_of(&inspection.manifest.name);
-        let plugin = Arc::new(Plugin::new(inspection, grants.clone(), permits, pre, exports, stats));
+        let reuse = reuse::Reuse::new(&grants.limits, Arc::clone(&self.room));
+        let plugin = Plugin::new(inspection, grants.clone(), permits, pre, exports, reuse, stats);
+        let plugin = Arc::new(plugin);
         self.try_once(&plugin).await?;
         Ok(plugin)
     }
@@ -236,7 +259,7 @@ impl Runtime {
     /// Instantiates a plugin without calling it: whatever fails for every call, fails here.
     async fn try_once(&self, plugin: &Plugin) -> Result<(), LoadError> {
         let budget = plugin.limits.http;
-        let start = Call::start(&self.context, plugin, budget.cpu, 1, None);
+        let start = Call::fresh(&self.context, plugin, budget.cpu, 1, None);
         let mut call = tokio::time::timeout(budget.wall, cpu::metered(start))
             .await
             .map_err(|_| LoadError::StartFailed("it takes too long".to_owned()))?

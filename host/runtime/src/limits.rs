@@ -71,6 +71,12 @@ pub struct Limits {
     pub waiting_calls: u32,
     /// How long a call waits for a permit.
     pub queue_wait: Duration,
+    /// Most calls that one instance serves.
+    pub reuse_calls: u32,
+    /// How old an instance may be that serves another call.
+    pub reuse_age: Duration,
+    /// Most bytes that an instance may have taken which serves another call.
+    pub reuse_memory: usize,
 }
 
 /// A limit as an operator sets it.
@@ -235,6 +241,14 @@ table! {
         "Calls that wait for one of those; the next is refused at once.";
     queue_wait_ms: queue_wait = 500, 1 => MINUTE,
         "How long a call waits for its turn. Longer than a burst, shorter than a client's patience.";
+    reuse_calls: reuse_calls = 1, 1 => 10_000,
+        "Calls that one instance serves. 1 gives each call a fresh one, which is what keeps a plugin from carrying anything \
+         from one user's call into another's. More is for plugins you trust with that whose start takes long: an engine of \
+         JavaScript or Python takes milliseconds. An instance that trapped or still holds a right to act is never used again.";
+    reuse_age_ms: reuse_age = MINUTE, 100 => 60 * MINUTE,
+        "How old an instance may be that serves another call.";
+    reuse_memory_bytes: reuse_memory = 64 * MIB, MIB => POOL_MEMORY_BYTES as u64,
+        "What an instance may have taken that waits for another call: it keeps that while it waits.";
 }
 
 const NO_TIME: Budget = Budget { cpu: Duration::ZERO, wall: Duration::ZERO };
@@ -266,6 +280,9 @@ impl Limits {
         concurrent_calls: 0,
         waiting_calls: 0,
         queue_wait: Duration::ZERO,
+        reuse_calls: 0,
+        reuse_age: Duration::ZERO,
+        reuse_memory: 0,
     };
 }
 
@@ -317,6 +334,8 @@ pub const HOOK_CALLS: u32 = 32;
 /// Slots of the pool beyond the global permits: instances under trial before activation, and those still being
 /// torn down.
 pub const POOL_SLACK: u32 = 16;
+/// Most instances of all plugins that wait to be used again ([`Limits::reuse_calls`]), beyond those.
+pub const REUSED_INSTANCES: u32 = 32;
 
 /// Most signals of one plugin per second (`realtime.signal`), and as many at once; more are dropped. Each goes to every
 /// connected member of a channel, so that this times the members is what the gateway has to write.

@@ -25,6 +25,7 @@ use crate::{
     limits::{self, Limits},
     manifest::{Manifest, shape},
     permits::Permits,
+    reuse::Reuse,
     state::{CallState, link_free},
     stats::Stats,
     wasi,
@@ -53,6 +54,7 @@ pub struct Plugin {
     pub(crate) hook_permits: Permits,
     pub(crate) pre: InstancePre<CallState>,
     pub(crate) exports: Exports,
+    pub(crate) reuse: Arc<Reuse>,
     pub(crate) stats: Arc<Stats>,
     health: Mutex<Health>,
     quarantined: AtomicBool,
@@ -160,6 +162,7 @@ impl Plugin {
         (permits, hook_permits): (Permits, Permits),
         pre: InstancePre<CallState>,
         exports: Exports,
+        reuse: Arc<Reuse>,
         stats: Arc<Stats>,
     ) -> Self {
         let Inspection { manifest, openapi, digest, .. } = inspection;
@@ -175,6 +178,7 @@ impl Plugin {
             hook_permits,
             pre,
             exports,
+            reuse,
             stats,
             health: Mutex::new(Health::new()),
             quarantined: AtomicBool::new(false),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 mod parts;
 
 use parts::RawJob;
-pub use parts::{Command, ConfigKey, ConfigType, Egress, EventKinds, Moment, RepeatedJob};
+pub use parts::{Build, Command, ConfigKey, ConfigType, Egress, EventKinds, Moment, RepeatedJob};
 
 /// What a plugin says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Manifest {
     pub jobs: Vec<RepeatedJob>,
     /// What an operator can set.
     pub config: Vec<ConfigKey>,
+    /// How its author builds it. No host looks at this.
+    pub build: Option<Build>,
     /// Whether it serves without an operator's word when it comes with the host.
     pub autostart: bool,
 }
@@ -95,6 +97,7 @@ struct RawManifest {
     jobs: Vec<RawJob>,
     #[serde(default)]
     config: Vec<ConfigKey>,
+    build: Option<Build>,
     #[serde(default = "yes")]
     autostart: bool,
 }
@@ -153,6 +156,7 @@ impl Manifest {
             commands: raw.commands,
             jobs,
             config: raw.config,
+            build: raw.build,
             autostart: raw.autostart,
         })
     }

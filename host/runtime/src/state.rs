@@ -17,10 +17,11 @@ use crate::{
     bindings::wit::types,
     capabilities::log::LogBudget,
     cpu,
-    limits::{Exceeded, TICK},
+    limits::{Exceeded, Limits, TICK},
     load::Plugin,
     manifest::Manifest,
     memory::MemoryLimiter,
+    response::Response,
     stats::Stats,
 };
 
@@ -45,11 +46,15 @@ pub(crate) struct CallState {
     /// None: as many as calls are allowed.
     commits_left: Option<u32>,
     stats: Arc<Stats>,
+    /// Whom the call is lent to act for, to be taken back when it ends.
+    lent: Option<Resource<Actor>>,
+    /// What it used has been counted.
+    is_settled: bool,
 }
 
 impl Drop for CallState {
     fn drop(&mut self) {
-        self.stats.used(self.cpu.used(), self.memory.used());
+        self.settle();
     }
 }
 
@@ -123,7 +128,48 @@ impl CallState {
             calls_left: limits.host_calls,
             commits_left: None,
             stats,
+            lent: None,
+            is_settled: false,
         }
+    }
+
+    /// The next call of an instance that has served one: with budgets of its own, and acting for nobody yet. What the guest
+    /// has in its memory stays, and counts.
+    pub(crate) fn renew(&mut self, depth: u8, limits: &Limits, cpu: CpuBudget) {
+        self.stats.began();
+        self.is_settled = false;
+        (self.bot, self.depth, self.cpu) = (None, depth, cpu);
+        self.log.renew();
+        (self.bytes_left, self.calls_left) = (limits.host_total_bytes, limits.host_calls);
+        self.commits_left = None;
+    }
+
+    /// Counts what the call used, once.
+    pub(crate) fn settle(&mut self) {
+        if !std::mem::replace(&mut self.is_settled, true) {
+            self.stats.used(self.cpu.used(), self.memory.used());
+        }
+    }
+
+    /// Whether the guest kept what it can act with: a handle of one call must not be there in another's.
+    pub(crate) fn holds_rights(&mut self) -> bool {
+        self.table.iter_mut().any(|entry| entry.is::<Actor>() || entry.is::<Response>())
+    }
+
+    /// A handle that the guest borrows for the length of the call.
+    pub(crate) fn lend_caller(&mut self, actor: Actor) -> wasmtime::Result<Resource<Actor>> {
+        let lent = self.lend(actor)?;
+        let borrowed = Resource::new_borrow(lent.rep());
+        self.lent = Some(lent);
+        Ok(borrowed)
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn take_back(&mut self) -> wasmtime::Result<()> {
+        if let Some(lent) = self.lent.take() {
+            self.table.delete(lent)?;
+        }
+        Ok(())
     }
 
     /// From now on the plugin's own state can be written once.

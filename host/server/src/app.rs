@@ -28,7 +28,7 @@ use crate::{
     key_file::KeyPlace,
     metrics::Metrics,
     ops::{
-        self, Error, Ops,
+        self, Error, Ops, PdfReader,
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
@@ -276,7 +276,9 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     if demo {
         demonstrate(&config).await?;
     }
-    let app = App::open(config).await?;
+    // The port that it really is.
+    let server = crate::config::Server { listen: address, ..config.server.clone() };
+    let app = App::open(Config { server, ..config }).await?;
     app.start_plugins().await?;
     let control = Control::start(&app);
     let sound =
@@ -289,6 +291,10 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address), demo).await;
     let tidying = tokio::spawn(app.ops.clone().keep_tidy());
     let removing = tokio::spawn(app.ops.clone().keep_removing());
+    let indexing = tokio::spawn(app.ops.clone().keep_indexed());
+    let reader =
+        PdfReader { program: myself(), scratch: app.config.server.data_dir.join("cache").join("texts") };
+    let reading = tokio::spawn(app.ops.clone().keep_reading(reader));
     let working = tokio::spawn(app.plugins.clone().keep_working());
     run(app.clone(), listener, metrics.map(|(listener, _)| listener), told).await?;
     drop(control);
@@ -298,6 +304,8 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     }
     tidying.abort();
     removing.abort();
+    indexing.abort();
+    reading.abort();
     working.abort();
     app.plugins.stop();
     app.ops.store().close().await;

@@ -18,6 +18,7 @@ mod picture;
 mod plugin_host;
 mod plugin_log;
 mod seed;
+mod text;
 mod traces;
 mod voice;
 

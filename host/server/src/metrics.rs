@@ -14,7 +14,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{app::App, ops::plugins::Observed};
+use crate::{
+    app::App,
+    ops::{IndexState, plugins::Observed},
+};
 
 /// The format of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -114,6 +117,10 @@ impl Metrics {
             Err(error) => tracing::warn!(%error, "the metrics of plugins are left out"),
         }
         rooms(&mut now, &app.ops.voice_stats().await);
+        match app.ops.index_state().await {
+            Ok(state) => indexes_seen(&mut now, &state),
+            Err(error) => tracing::warn!(%error, "the metrics of the search index are left out"),
+        }
         process(&mut now);
         let mut text = String::new();
         // Writing to a string fails only if a value's own encoding does.
@@ -147,6 +154,23 @@ fn looked_up(registry: &mut Registry, app: &App) {
     gauge(registry, "writer_queue", "Operations that wait for the writer", writer.waiting);
     counter(registry, "writer_batches", "Transactions of the writer", writer.batches);
     counter(registry, "writer_operations", "Operations in those transactions", writer.operations);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfIndex {
+    index: &'static str,
+}
+
+fn indexes_seen(registry: &mut Registry, state: &IndexState) {
+    let registry = registry.sub_registry_with_prefix("patchbay_search");
+    let behind = Family::<OfIndex, Gauge>::default();
+    for (index, progress) in &state.indexes {
+        let left = if progress.is_complete() { 0 } else { (progress.until - progress.at).max(1) };
+        behind.get_or_create(&OfIndex { index: index.as_str() }).set(left);
+    }
+    registry.register("index_behind", "Ids that are still to be indexed", behind);
+    gauge(registry, "files_waiting", "Files whose text is still to be read", state.files_waiting);
+    gauge(registry, "files_failed", "Files whose text could not be read", state.files_failed);
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -230,7 +254,8 @@ fn rooms(registry: &mut Registry, rooms: &[Stats]) {
     let gauges = || Family::<OfRoom, Gauge>::default();
     let (people, connected, speaking) = (gauges(), gauges(), gauges());
     let counters = || Family::<OfRoom, Counter>::default();
-    let (received, forwarded) = (counters(), counters());
+    let (received, forwarded, lost) = (counters(), counters(), counters());
+    let jitter = Family::<OfRoom, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     for room in rooms {
         let of = OfRoom { channel: room.room };
@@ -239,11 +264,19 @@ fn rooms(registry: &mut Registry, rooms: &[Stats]) {
         speaking.get_or_create(&of).set(number(room.speaking));
         received.get_or_create(&of).inc_by(room.received);
         forwarded.get_or_create(&of).inc_by(room.forwarded);
+        lost.get_or_create(&of).inc_by(room.lost);
+        jitter.get_or_create(&of).set(room.jitter / 1e3);
     }
     registry.register("participants", "People in a voice channel", people);
     registry.register("connected", "People whose sound flows", connected);
     registry.register("speaking", "People who speak now", speaking);
     registry.register("packets_received", "Packets from microphones, since the room opened", received);
+    registry.register(
+        "packets_lost",
+        "Packets from microphones that never came, since the room opened",
+        lost,
+    );
+    registry.register("jitter_seconds", "The worst jitter of a microphone", jitter);
     registry.register("packets_forwarded", "Packets to listeners, since the room opened", forwarded);
 }
 

@@ -7,16 +7,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use patchbay_core::{
     Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
-    ReactionId, Status, User, UserId, VisiblePresence,
+    ReactionId, SearchPage, SearchQuery, Status, Timestamp, User, UserId, VisiblePresence,
 };
+use patchbay_protocol as protocol;
 use patchbay_runtime::{
     HostError, HostErrorKind,
     capabilities::{
+        bots::{Bot, Bots},
         channels::Channels,
         config::Config,
+        deployment::Deployment,
         files::Files,
         http_client::{HttpClient, IncomingAnswer, OutgoingRequest},
         identity::Identity,
+        keys::Keys,
         kv::{Kv, KvChange, KvEntry, PluginEvent},
         log::{Log, LogLevel},
         messages::Messages,
@@ -24,12 +28,14 @@ use patchbay_runtime::{
         reactions::Reactions,
         realtime::Realtime,
         scheduler::{ScheduledJob, Scheduler},
+        search::{Search, SearchHit, SearchHits},
         users::Users,
     },
 };
+use patchbay_store::BotRow;
 
 use crate::gateway::Online;
-use crate::ops::{Error, NewPost, Ops, PageRequest};
+use crate::ops::{BotChanges, Error, NewPost, Ops, PageRequest};
 
 /// The host's side of the plugin contract.
 #[derive(Clone, Debug)]
@@ -266,6 +272,95 @@ impl Identity for PluginHost {
 }
 
 #[async_trait]
+impl Bots for PluginHost {
+    async fn create(
+        &self,
+        actor: &Actor,
+        plugin: &str,
+        username: String,
+        full_name: Option<String>,
+    ) -> Answer<Bot> {
+        self.0.create_bot(actor, plugin, username, full_name).await.map(bot).map_err(host_error)
+    }
+
+    async fn get(&self, actor: &Actor, plugin: &str, id: UserId) -> Answer<Bot> {
+        self.0.bot(actor, plugin, id).await.map(bot).map_err(host_error)
+    }
+
+    async fn list(&self, actor: &Actor, plugin: &str, after: Option<UserId>, limit: u32) -> Answer<Vec<Bot>> {
+        let found = self.0.bots(actor, plugin, after, limit).await.map_err(host_error)?;
+        Ok(found.into_iter().map(bot).collect())
+    }
+
+    async fn update(
+        &self,
+        actor: &Actor,
+        plugin: &str,
+        id: UserId,
+        full_name: Option<String>,
+        is_active: Option<bool>,
+    ) -> Answer<Bot> {
+        let changes = BotChanges { full_name, is_active };
+        self.0.update_bot(actor, plugin, id, changes).await.map(bot).map_err(host_error)
+    }
+
+    async fn delete(&self, actor: &Actor, plugin: &str, id: UserId) -> Answer<()> {
+        self.0.delete_bot(actor, plugin, id).await.map_err(host_error)
+    }
+
+    async fn issue_token(
+        &self,
+        actor: &Actor,
+        plugin: &str,
+        id: UserId,
+        scopes: Vec<String>,
+    ) -> Answer<String> {
+        self.0.issue_bot_token(actor, plugin, id, &scopes).await.map_err(host_error)
+    }
+
+    async fn join(&self, actor: &Actor, plugin: &str, id: UserId, channel: ChannelId) -> Answer<()> {
+        self.0.join_bot(actor, plugin, id, channel).await.map_err(host_error)
+    }
+
+    async fn act_as(&self, plugin: &str, id: UserId) -> Answer<Actor> {
+        self.0.act_as_bot(plugin, id).await.map_err(host_error)
+    }
+}
+
+fn bot(row: BotRow) -> Bot {
+    Bot {
+        id: UserId(row.user_id),
+        username: row.username,
+        full_name: row.full_name,
+        owner: row.owner_id.map(UserId),
+        is_active: row.is_active,
+        // One without a session has no token, whatever it once allowed.
+        scopes: row
+            .session_id
+            .map_or_else(Vec::new, |_| row.scopes.split_whitespace().map(str::to_owned).collect()),
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+#[async_trait]
+impl Deployment for PluginHost {
+    async fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    async fn public_url(&self) -> String {
+        self.0.public_url().to_owned()
+    }
+}
+
+#[async_trait]
+impl Keys for PluginHost {
+    async fn derive(&self, plugin: &str, label: &str) -> Answer<Vec<u8>> {
+        self.0.derive_key(plugin, label).await.map_err(host_error)
+    }
+}
+
+#[async_trait]
 impl Files for PluginHost {
     async fn get(&self, actor: &Actor, id: FileId) -> Answer<File> {
         self.0.file(actor, id).await.map_err(host_error)
@@ -331,5 +426,48 @@ impl Scheduler for PluginHost {
 impl HttpClient for PluginHost {
     async fn send(&self, plugin: &str, request: OutgoingRequest) -> Answer<IncomingAnswer> {
         self.0.send_request(plugin, request).await.map_err(host_error)
+    }
+}
+
+/// What was found, as the API shows it.
+fn found<T, J: serde::Serialize>(
+    page: SearchPage<T>,
+    id: impl Fn(&T) -> i64,
+    shown: impl Fn(&T) -> J,
+) -> Answer<SearchHits> {
+    let mut hits = Vec::with_capacity(page.hits.len());
+    for hit in page.hits {
+        let json = serde_json::to_string(&shown(&hit.item))
+            .map_err(|error| host_error(Error::Internal(error.to_string())))?;
+        hits.push(SearchHit { id: id(&hit.item), score: hit.score, json, passage: hit.passage });
+    }
+    Ok(SearchHits { hits, next: page.next })
+}
+
+#[async_trait]
+impl Search for PluginHost {
+    async fn messages(&self, actor: &Actor, query: SearchQuery) -> Answer<SearchHits> {
+        let page = self.0.search_messages(actor, query).await.map_err(host_error)?;
+        found(page, |message| message.id.0, |message| protocol::Message::from(message))
+    }
+
+    async fn files(&self, actor: &Actor, query: SearchQuery) -> Answer<SearchHits> {
+        let page = self.0.search_files(actor, query).await.map_err(host_error)?;
+        found(page, |file| file.id.0, |file| protocol::File::from(file))
+    }
+
+    async fn channels(
+        &self,
+        actor: &Actor,
+        text: &str,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Answer<SearchHits> {
+        let page = self.0.search_channels(actor, text, i64::from(limit), cursor).await.map_err(host_error)?;
+        found(page, |view| view.channel.id.0, |view| protocol::Channel::from(view))
+    }
+
+    async fn channels_named(&self, actor: &Actor, name: &str) -> Answer<Vec<ChannelId>> {
+        self.0.channels_named(actor, name).await.map_err(host_error)
     }
 }

@@ -6,7 +6,7 @@
 use patchbay_core::{ChannelId, MessageId, Role, Status, Timestamp, UserId};
 
 use crate::{
-    Conn, StoreError, Value,
+    Conn, Document, Index, StoreError, Value,
     channels::search_key,
     conn::id_list,
     query::Query,
@@ -264,6 +264,10 @@ impl Conn {
             messages.iter().map(row).collect(),
         )
         .await?;
+        let document =
+            |message: &PastMessage| Document::message(&message.content, message.channel, message.sender);
+        let documents: Vec<_> = messages.iter().map(|message| (message.id.0, document(message))).collect();
+        self.index(Index::Messages, documents.iter().map(|(id, document)| (*id, document))).await?;
         let mentions = messages.iter().flat_map(|message| {
             let row = |user: &UserId| -> Values {
                 vec![user.0.into(), message.channel.0.into(), message.id.0.into()]
@@ -336,7 +340,9 @@ impl Conn {
                     updated_at)",
             files.iter().map(row).collect(),
         )
-        .await
+        .await?;
+        // Their ids are not known here.
+        self.restart_index(Index::Files).await
     }
 
     /// Goes on giving ids after those of the rows that were added with theirs.

@@ -53,6 +53,7 @@ impl Kind {
     }
 }
 
+/// Virtual tables (FTS5) and those behind them are of other types: an index of words is made from other tables.
 const SQLITE_TABLES: &str = "SELECT t.name, c.name, c.type, CAST(c.pk AS BIGINT)
     FROM pragma_table_list AS t JOIN pragma_table_info(t.name) AS c
     WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
@@ -61,12 +62,14 @@ const SQLITE_REFERENCES: &str = "SELECT t.name, f.\"table\"
     FROM pragma_table_list AS t JOIN pragma_foreign_key_list(t.name) AS f WHERE t.schema = 'main'";
 const SQLITE_COUNTERS: &str = "SELECT name, seq FROM sqlite_sequence";
 
+/// Without tables that hold a `tsvector`, for the same reason.
 const POSTGRES_TABLES: &str = "SELECT t.relname::TEXT, c.attname::TEXT, format_type(c.atttypid, NULL),
         coalesce(array_position(k.indkey::INT2[], c.attnum) + 1, 0)::BIGINT
     FROM pg_class t JOIN pg_attribute c ON c.attrelid = t.oid
         LEFT JOIN pg_index k ON k.indrelid = t.oid AND k.indisprimary
     WHERE t.relnamespace = current_schema()::regnamespace AND t.relkind IN ('r', 'p')
         AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = ''
+        AND NOT EXISTS (SELECT 1 FROM pg_attribute w WHERE w.attrelid = t.oid AND w.atttypid = 'tsvector'::regtype)
     ORDER BY t.relname, c.attnum";
 const POSTGRES_REFERENCES: &str = "SELECT t.relname::TEXT, r.relname::TEXT
     FROM pg_constraint f JOIN pg_class t ON t.oid = f.conrelid JOIN pg_class r ON r.oid = f.confrelid

@@ -7,6 +7,7 @@ use crate::{
     Conn, Page, StoreError,
     conn::{escape_like, on},
     query::Query,
+    search::readable,
 };
 
 /// A channel about to be made.
@@ -26,6 +27,17 @@ pub struct NewChannel {
     pub created_by_id: UserId,
     /// For a direct message: names its set of people.
     pub dm_key: Option<String>,
+}
+
+/// What a channel is found by.
+#[derive(Clone, Debug, FromRow)]
+pub struct ChannelText {
+    /// Which.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub description: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -221,6 +233,30 @@ impl Conn {
         }
         page.push(&mut query, "c.id", false);
         self.all::<ViewRow>(query).await?.into_iter().map(ChannelForViewer::try_from).collect()
+    }
+
+    /// Those of these channels that `viewer` can read, in no particular order.
+    pub async fn channels_seen(
+        &mut self,
+        viewer: Option<UserId>,
+        ids: &[i64],
+    ) -> Result<Vec<ChannelForViewer>, StoreError> {
+        let mut query = Query::new(SELECT_VIEW);
+        query.bind(viewer.map(|id| id.0)).push(" WHERE c.id IN (").ids(ids.iter().copied()).push(") AND ");
+        readable(&mut query, viewer);
+        self.all::<ViewRow>(query).await?.into_iter().map(ChannelForViewer::try_from).collect()
+    }
+
+    /// What the channels that `viewer` can read are found by; of more than `limit` the newest.
+    pub async fn channel_texts(
+        &mut self,
+        viewer: Option<UserId>,
+        limit: i64,
+    ) -> Result<Vec<ChannelText>, StoreError> {
+        let mut query = Query::new("SELECT c.id, c.name, c.description FROM channels c WHERE ");
+        readable(&mut query, viewer);
+        query.push(" ORDER BY c.id DESC LIMIT ").bind(limit);
+        self.all(query).await
     }
 
     /// Replaces name, description and visibility.

@@ -39,6 +39,9 @@ pub enum StoreError {
     /// A row holds what it can't hold.
     #[error("the database holds an impossible value: {0}")]
     Corrupt(String),
+    /// A search took longer than it may.
+    #[error("the search takes too long")]
+    TooSlow,
     /// Anything else: a bug here or damage there.
     #[error("database error: {0}")]
     Database(#[source] sqlx::Error),

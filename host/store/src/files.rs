@@ -160,6 +160,16 @@ impl Conn {
         Ok(self.all::<FileRow>(query).await?.into_iter().map(File::from).collect())
     }
 
+    /// The files for which this holds, in no particular order.
+    pub(crate) async fn files_where(
+        &mut self,
+        condition: impl FnOnce(&mut Query),
+    ) -> Result<Vec<File>, StoreError> {
+        let mut query = Query::new(select_files!(""));
+        condition(&mut query);
+        Ok(self.all::<FileRow>(query).await?.into_iter().map(File::from).collect())
+    }
+
     /// Attaches those of these files that `owner` uploaded and that hang on no message; how many there were.
     pub async fn attach_files(
         &mut self,

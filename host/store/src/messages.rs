@@ -216,8 +216,19 @@ impl Conn {
 
     /// These messages, in no particular order.
     pub(crate) async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, StoreError> {
+        self.messages_where(|query| {
+            query.push("m.id IN (").ids(ids.iter().copied()).push(")");
+        })
+        .await
+    }
+
+    /// The messages `m` for which this holds, in no particular order.
+    pub(crate) async fn messages_where(
+        &mut self,
+        condition: impl FnOnce(&mut Query),
+    ) -> Result<Vec<Message>, StoreError> {
         let mut query = Query::new(SELECT);
-        query.push("m.id IN (").ids(ids.iter().copied()).push(")");
+        condition(&mut query);
         let rows = self.all::<Row>(query).await?;
         self.with_files(rows).await
     }
@@ -365,7 +376,7 @@ impl Conn {
                 sqlx::query(sql).bind(id.0).execute(&mut *c).await?;
             }
         });
-        Ok(())
+        self.unindex_message(id).await
     }
 
     /// The message that this key stands for, if it was used since `since`.

@@ -75,6 +75,15 @@ impl Query {
         self.sql
     }
 
+    /// Runs it on PostgreSQL.
+    pub(crate) async fn all_on_postgres<T: FromAnyRow>(
+        self,
+        connection: &mut sqlx::PgConnection,
+    ) -> Result<Vec<T>, sqlx::Error> {
+        let query = sqlx::query_as_with::<_, T, _>(AssertSqlSafe(self.sql), self.values);
+        query.persistent(self.cached).fetch_all(connection).await
+    }
+
     /// There are too many forms of this statement for the connection's cache.
     pub(crate) fn uncached(&mut self) -> &mut Self {
         self.cached = false;

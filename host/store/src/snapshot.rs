@@ -272,6 +272,7 @@ impl Restore {
         }
         self.conn.migrate(self.migrations, None).await?;
         self.conn.start_journal_afresh(JOURNAL_JUMP).await?;
+        self.conn.forget_index().await?;
         let committed = self.conn.execute("COMMIT").await;
         match (&self.conn.0, committed) {
             (Inner::Sqlite(_), committed) => {

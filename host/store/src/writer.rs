@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use patchbay_core::MessageId;
 
-use crate::{Conn, NewEntry, StoreError, postgres::Server};
+use crate::{Conn, Document, Index, NewEntry, StoreError, postgres::Server};
 
 /// Most operations in one transaction: beyond this the cost of the commit no longer matters, and the first
 /// one in should not wait for the hundredth.
@@ -47,6 +47,7 @@ pub struct Tx {
     conn: Conn,
     entries: Vec<NewEntry>,
     scrubs: Vec<(MessageId, String)>,
+    documents: Vec<(Index, i64, Document)>,
 }
 
 impl Tx {
@@ -59,6 +60,12 @@ impl Tx {
     /// transaction.
     pub fn scrub(&mut self, message: MessageId, payload: String) {
         self.scrubs.push((message, payload));
+    }
+
+    /// Writes the words of a message or file into the index, in place of those there are. They are written at the end of
+    /// the transaction, those of a batch together, and only if the row is still there.
+    pub fn index(&mut self, index: Index, id: i64, document: Document) {
+        self.documents.push((index, id, document));
     }
 }
 
@@ -116,7 +123,7 @@ impl Writer {
     /// With a `server`, a connection that is lost is replaced.
     pub(crate) fn start(conn: Conn, server: Option<Server>, head: Arc<watch::Sender<i64>>) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
-        let tx = Tx { conn, entries: Vec::new(), scrubs: Vec::new() };
+        let tx = Tx { conn, entries: Vec::new(), scrubs: Vec::new(), documents: Vec::new() };
         let done = Arc::<Done>::default();
         tokio::spawn(run(tx, server, commands, head, Arc::clone(&done)));
         Self { queue, done }
@@ -262,6 +269,7 @@ fn silent() -> StoreError {
 async fn roll_back(tx: &mut Tx, remote: bool) -> bool {
     tx.entries.clear();
     tx.scrubs.clear();
+    tx.documents.clear();
     if !remote {
         // The transaction may have ended by itself; an error here says just that.
         let _ = tx.conn.execute("ROLLBACK").await;
@@ -331,6 +339,14 @@ async fn batch(
             }
         }
     }
+    if !tx.documents.is_empty() {
+        let documents = std::mem::take(&mut tx.documents);
+        let of = |index| documents.iter().filter(move |document| document.0 == index);
+        for index in Index::ALL {
+            let documents: Vec<_> = of(index).map(|(_, id, document)| (*id, document)).collect();
+            tx.conn.index(index, documents).await?;
+        }
+    }
     let seq = if tx.entries.is_empty() {
         None
     } else {
@@ -352,21 +368,21 @@ fn refuse(job: Job) -> Answer {
 /// Runs one operation in a savepoint. An error of the operation undoes the savepoint; an error returned from
 /// here means that the transaction no longer stands.
 async fn one(tx: &mut Tx, job: Job) -> Result<Option<Answer>, StoreError> {
-    let (entries, scrubs) = (tx.entries.len(), tx.scrubs.len());
+    let before = (tx.entries.len(), tx.scrubs.len(), tx.documents.len());
     tx.conn.execute("SAVEPOINT operation").await?;
     let Some(outcome) = CatchUnwind(AssertUnwindSafe(job(tx))).await else {
-        undo(tx, entries, scrubs).await?;
+        undo(tx, before).await?;
         tracing::error!("an operation panicked; it was undone");
         return Ok(None);
     };
     if !outcome.succeeded {
-        undo(tx, entries, scrubs).await?;
+        undo(tx, before).await?;
         return Ok(Some(outcome.answer));
     }
     if let Err(error) = tx.conn.execute("RELEASE operation").await {
         // The operation has passed over an error, after which PostgreSQL keeps nothing of it. The others are
         // not to suffer for that.
-        undo(tx, entries, scrubs).await?;
+        undo(tx, before).await?;
         tracing::error!(%error, "an operation went on after a statement had failed; it was undone");
         let answer = outcome.answer;
         return Ok(Some(Box::new(move |_| answer(Err(error.into())))));
@@ -376,9 +392,10 @@ async fn one(tx: &mut Tx, job: Job) -> Result<Option<Answer>, StoreError> {
 
 /// Takes back the operation whose savepoint is open. Fails if an error has ended the whole transaction (disk
 /// full, IO error, connection lost): nothing stands then.
-async fn undo(tx: &mut Tx, entries: usize, scrubs: usize) -> Result<(), StoreError> {
+async fn undo(tx: &mut Tx, (entries, scrubs, documents): (usize, usize, usize)) -> Result<(), StoreError> {
     tx.entries.truncate(entries);
     tx.scrubs.truncate(scrubs);
+    tx.documents.truncate(documents);
     tx.conn.execute("ROLLBACK TO operation").await?;
     tx.conn.execute("RELEASE operation").await?;
     Ok(())

@@ -5,6 +5,7 @@ use std::{collections::hash_map::Entry as Place, sync::atomic::Ordering, time::I
 use crate::{
     MediaState, ParticipantId, Reason, Refusal, SdpError, View,
     leg::Leg,
+    reception::Reception,
     room::{Entrant, Room},
     sdp,
 };
@@ -92,6 +93,7 @@ impl Worker {
                     links: HashMap::new(),
                     received: 0,
                     forwarded: 0,
+                    lost: 0,
                     due: None,
                 })
             }
@@ -165,6 +167,7 @@ impl Worker {
             addresses: Vec::new(),
             due: None,
             touched: false,
+            reception: Reception::default(),
         };
         self.connections.insert(id, connection);
         self.note_ufrag(id);
@@ -197,7 +200,11 @@ impl Worker {
     fn stats(&self) -> Vec<Stats> {
         let one = |(room, open): (&i64, &Open)| {
             let views = open.room.views();
+            let receptions =
+                || views.iter().filter_map(|view| self.connections.get(&view.id)).map(|one| one.reception);
             Stats {
+                lost: open.lost + receptions().map(|one| one.lost()).sum::<u64>(),
+                jitter: receptions().map(|one| one.jitter()).fold(0.0, f64::max),
                 room: *room,
                 participants: views.len(),
                 connected: views.iter().filter(|view| view.media == MediaState::Connected).count(),

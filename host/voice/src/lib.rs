@@ -1,7 +1,7 @@
 //! Voice rooms: a selective forwarding unit for audio. Each participant sends its microphone to the host and gets back a fixed
 //! number of streams, its slots, in which those who speak are heard.
 //!
-//! `level`, `stage`, `slot` and `room` are the rules, as pure state machines; `wire` and `sdp` read what clients send; `leg` is
+//! `level`, `stage`, `slot`, `reception` and `room` are the rules, as pure state machines; `wire` and `sdp` read what clients send; `leg` is
 //! one participant's connection on the `rtc` core; `worker` is a set of rooms with their legs, still without a socket or clock;
 //! `driver` is the only place that has both.
 //!
@@ -10,6 +10,7 @@
 mod driver;
 mod leg;
 mod level;
+mod reception;
 mod room;
 mod sdp;
 mod slot;

@@ -16,6 +16,7 @@ use std::{
 use crate::{
     Limits, Link, MediaState, Observed, ParticipantId, Reason, Refusal, Told, View,
     leg::{Common, Datagram, Effects, Health, Heard, Leg},
+    reception::Reception,
     room::{Entrant, Output, Room},
     wire,
 };
@@ -34,7 +35,7 @@ pub struct Joined {
 }
 
 /// Figures of one room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Which room.
     pub room: i64,
@@ -48,6 +49,10 @@ pub struct Stats {
     pub received: u64,
     /// Packets that went to listeners since the room opened.
     pub forwarded: u64,
+    /// Packets of microphones that never came since the room opened.
+    pub lost: u64,
+    /// The worst jitter of a microphone's packets now, in milliseconds.
+    pub jitter: f64,
 }
 
 /// Takes the answer to a command. Must not block.
@@ -131,6 +136,8 @@ struct Open {
     links: HashMap<u64, Link>,
     received: u64,
     forwarded: u64,
+    /// Of those who have gone.
+    lost: u64,
     /// When the room is to be ticked, as far as the timers know.
     due: Option<Instant>,
 }
@@ -143,6 +150,7 @@ struct Connection {
     addresses: Vec<SocketAddr>,
     due: Option<Instant>,
     touched: bool,
+    reception: Reception,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -327,6 +335,9 @@ impl Worker {
     }
 
     fn forget(&mut self, id: ParticipantId, connection: &Connection) {
+        if let Some(open) = self.rooms.get_mut(&connection.room) {
+            open.lost += connection.reception.lost();
+        }
         for ufrag in &connection.ufrags {
             self.by_ufrag.remove(ufrag);
             self.directory.forget_ufrag(ufrag);
@@ -342,6 +353,9 @@ impl Worker {
     fn forward(&mut self, now: Instant, room: i64, id: ParticipantId, packet: &Heard) {
         let Some(open) = self.rooms.get_mut(&room) else { return };
         open.received += 1;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.reception.packet(now, packet.sequence, packet.timestamp);
+        }
         let Some(route) = open.room.packet(now, id, packet.level, packet.payload.len()) else { return };
         for (listener, slot) in route.to {
             let Some(connection) = self.connections.get_mut(listener) else { continue };

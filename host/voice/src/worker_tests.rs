@@ -68,6 +68,10 @@ struct World {
     /// Every so many-th datagram to clients is lost.
     loses: Option<usize>,
     carried: usize,
+    /// Whether the next datagram is lost, by whether it goes to a client.
+    lossy: Option<Box<dyn FnMut(bool) -> bool>>,
+    /// What clients send.
+    tapped: Option<Vec<BytesMut>>,
 }
 
 fn worker() -> Worker {
@@ -138,7 +142,15 @@ fn core(now: Instant, address: SocketAddr, ssrc: u32) -> (RTCPeerConnection, RTC
 
 impl World {
     fn new() -> Self {
-        Self { now: Instant::now(), worker: worker(), clients: Vec::new(), loses: None, carried: 0 }
+        Self {
+            now: Instant::now(),
+            worker: worker(),
+            clients: Vec::new(),
+            loses: None,
+            carried: 0,
+            lossy: None,
+            tapped: None,
+        }
     }
 
     fn entrant(&self, number: u64) -> (Entrant, Link, mpsc::Receiver<Told>) {
@@ -210,6 +222,12 @@ impl World {
                 }
             }
             for (from, bytes) in &to_host {
+                if let Some(tapped) = &mut self.tapped {
+                    tapped.push(bytes.clone());
+                }
+                if self.lossy.as_mut().is_some_and(|lossy| lossy(false)) {
+                    continue;
+                }
                 self.worker.datagram(self.now, *from, bytes);
             }
             let to_clients: Vec<_> = self.worker.drain(self.now).collect();
@@ -219,6 +237,9 @@ impl World {
             for datagram in to_clients {
                 self.carried += 1;
                 if self.loses.is_some_and(|every| self.carried.is_multiple_of(every)) {
+                    continue;
+                }
+                if self.lossy.as_mut().is_some_and(|lossy| lossy(true)) {
                     continue;
                 }
                 self.deliver(&datagram);
@@ -468,4 +489,76 @@ fn rooms_are_bounded() {
         world.worker.command(world.now, Command::Join { room, entrant, link, reply });
     }
     assert_eq!(*refused.lock().unwrap(), [None, None, Some(Refusal::TooManyRooms)]);
+}
+
+/// Loss in bursts, both ways (Gilbert's model): one in five packets goes, three or four at a time.
+#[test]
+fn bursts_of_loss_do_not_end_a_session() {
+    let mut world = World::of(2);
+    let mut random = 12_345_u32;
+    let mut is_bad = [false; 2];
+    world.lossy = Some(Box::new(move |to_client| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let chance = random >> 16;
+        let bad = &mut is_bad[usize::from(to_client)];
+        *bad = if *bad { chance % 100 >= 28 } else { chance % 100 < 7 };
+        *bad
+    }));
+    world.speak(&[0, 1], 3_000, 30);
+    world.lossy = None;
+    world.run(Duration::from_millis(500));
+    assert!(world.views().iter().all(|view| view.media == MediaState::Connected));
+    for (listener, speaker) in [(0, 1), (1, 0)] {
+        let heard = heard_of(&world.clients[listener], speaker);
+        assert!(
+            heard > 2_500,
+            "{heard} of 3000: retransmission makes up for most of a loss of a third on both legs"
+        );
+    }
+}
+
+/// Whatever comes from a client's own address, or with its name, breaks nothing.
+#[test]
+fn mangled_datagrams_break_nothing() {
+    let mut world = World::of(2);
+    world.speak(&[0, 1], 20, 30);
+    // What the client really sends, as the seed.
+    world.tapped = Some(Vec::new());
+    world.speak(&[0, 1], 150, 30);
+    world.clients[0].core.restart_ice();
+    let seeds = world.tapped.take().unwrap();
+    let mut random = 99_u32;
+    let mut next = move || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) as usize
+    };
+    let address = world.clients[0].address;
+    for round in 0..60_000 {
+        let mut bytes = if round % 10 == 0 {
+            (0..next() % 300).map(|_| next().to_le_bytes()[0]).collect()
+        } else {
+            seeds[next() % seeds.len()].to_vec()
+        };
+        for _ in 0..1 + next() % 4 {
+            match next() % 4 {
+                0 if !bytes.is_empty() => bytes.truncate(next() % bytes.len()),
+                1 => bytes.push(next().to_le_bytes()[0]),
+                _ if !bytes.is_empty() => {
+                    let at = next() % bytes.len().min(40);
+                    bytes[at] ^= 1 << (next() % 8);
+                }
+                _ => {}
+            }
+        }
+        world.worker.datagram(world.now, address, &bytes);
+        if round % 100 == 0 {
+            world.run(Duration::from_millis(5));
+        }
+    }
+    assert_eq!(world.views().len(), 2);
+    for client in &mut world.clients {
+        client.heard.clear();
+    }
+    world.speak(&[0, 1], 50, 30);
+    assert!(heard_of(&world.clients[0], 1) >= 48 && heard_of(&world.clients[1], 0) >= 48);
 }

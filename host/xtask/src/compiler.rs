@@ -74,6 +74,19 @@ impl Compiler {
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     }
 
+    /// The beginning of a shell's line that builds for release with it.
+    pub fn in_shell(&self) -> String {
+        match self {
+            Self::Installed => "cargo build --release".to_owned(),
+            Self::FromSource { rustc, linker } => format!(
+                "RUSTC={} RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER={} cargo build \
+                 -Zbuild-std=std,panic_abort --release",
+                rustc.display(),
+                linker.display()
+            ),
+        }
+    }
+
     /// Tells one from another in a stamp.
     pub fn describe(&self) -> String {
         match self {

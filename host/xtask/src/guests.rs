@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the components are made from, relative to the checkout.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "wit",
     "plugins",
     "tests/guests",
@@ -27,6 +27,7 @@ const SOURCES: [&str; 10] = [
     "host/runtime/src/manifest",
     "host/runtime/src/manifest.rs",
     "host/runtime/src/pack.rs",
+    "host/words/src",
     "host/xtask/src",
 ];
 
@@ -154,9 +155,14 @@ fn sorted(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// A digest of every source by content: a checkout that touches files costs nothing.
 fn stamp(tree: &Tree) -> io::Result<String> {
+    digest(SOURCES.iter().map(|source| tree.root.join(source)))
+}
+
+/// A digest of files and folders.
+pub fn digest(sources: impl Iterator<Item = PathBuf>) -> io::Result<String> {
     let mut hasher = DefaultHasher::new();
-    for source in SOURCES {
-        hash_path(&tree.root.join(source), &mut hasher)?;
+    for source in sources {
+        hash_path(&source, &mut hasher)?;
     }
     Ok(format!("{:016x}", hasher.finish()))
 }

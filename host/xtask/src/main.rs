@@ -6,6 +6,7 @@
 
 mod bench;
 mod compiler;
+mod examples;
 mod guests;
 mod postgres;
 mod process;
@@ -23,15 +24,16 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   plugins              build plugins/* into target/plugins, tests/guests into target/test-guests
+  examples             build plugins/examples and the projects of `patchbay plugin new` into target/examples
   run [--release] [--demo] [-- ARGS]
                        build the plugins and the server, then `patchbay serve ARGS`; with --demo a new
                        deployment is filled with made-up data, and how to log in is printed
   test [ARGS]          build the plugins and the server, then run all tests; ARGS go to the test runner;
                        as root on Debian this installs PostgreSQL, if it isn't there
   fuzz [SECONDS]       build the same, then mutate components and install them into a server for so long (600)
-  bench [NAME…] [--sockets=N]
+  bench [NAME…] [--sockets=N] [--messages=N]
                        build the plugins and the server for release, then run these benchmarks, or all of
-                       them: plugin-call, plugin-route, swap, post, post-latency, fanout, idle
+                       them: plugin-call, plugin-route, swap, post, post-latency, search, fanout, idle
 ";
 
 /// The places that everything here refers to.
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
     let tree = Tree::find();
     let done = match command.to_str() {
         Some("plugins") if rest.is_empty() => guests::build(&tree),
+        Some("examples") if rest.is_empty() => examples::build(&tree),
         Some("run") => serve(&tree, rest),
         Some("test") => test(&tree, &rest),
         Some("fuzz") => fuzz(&tree, &rest),
@@ -121,6 +124,8 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     let fuzzer = python::FUZZER.provide(tree);
     let voice = python::VOICE.provide(tree);
     let browser = python::provide_program("chromium", "chromium");
+    let turn = python::provide_program("turnserver", "coturn");
+    let missing = examples::provide(tree)?;
     step("running the tests");
     let mut runner = cargo(tree);
     if has_nextest(tree) {
@@ -138,10 +143,16 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     if !fuzzer {
         step("SKIPPED: schemathesis could not be installed, so no fuzzer has tried the API");
     }
-    if !voice || !browser {
+    if !voice || !browser || !turn {
         step(
-            "SKIPPED: aiortc or Chromium could not be installed, so voice was tried with clients of one kind only",
+            "SKIPPED: aiortc, Chromium or coturn could not be installed, so voice was not tried with all kinds of clients",
         );
+    }
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        step(&format!(
+            "SKIPPED: {missing} could not be built (npm and Python are needed), so they were not tested"
+        ));
     }
     if !postgres {
         step("SKIPPED: PostgreSQL is not installed, so nothing was tested on it");

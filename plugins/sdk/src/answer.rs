@@ -73,6 +73,17 @@ pub struct FieldError {
     pub code: &'static str,
     /// A sentence for people, without the field's name.
     pub message: String,
+    /// Where in the field's text it is, if that has a grammar.
+    pub place: Option<Place>,
+}
+
+/// A place in a text, in Unicode characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// How many come before it.
+    pub offset: usize,
+    /// How many it has.
+    pub length: usize,
 }
 
 /// A request that can't be answered as asked. The host adds the request's id.
@@ -102,7 +113,7 @@ impl Problem {
             status: 422,
             code: "validation_failed".into(),
             detail,
-            errors: vec![FieldError { field, code, message }],
+            errors: vec![FieldError { field, code, message, place: None }],
         }
     }
 }
@@ -152,7 +163,13 @@ impl From<Problem> for Answer {
         document.insert("detail".to_owned(), problem.detail.into());
         if !problem.errors.is_empty() {
             let errors = problem.errors.into_iter().map(|error| {
-                serde_json::json!({ "field": error.field, "code": error.code, "message": error.message })
+                let mut shown =
+                    serde_json::json!({ "field": error.field, "code": error.code, "message": error.message });
+                if let (Some(place), Value::Object(shown)) = (error.place, &mut shown) {
+                    shown.insert("offset".to_owned(), place.offset.into());
+                    shown.insert("length".to_owned(), place.length.into());
+                }
+                shown
             });
             document.insert("errors".to_owned(), errors.collect());
         }

@@ -44,13 +44,18 @@ pub mod state;
 pub mod text;
 
 pub use event::Event;
+pub use line::log_panics;
 #[doc(hidden)]
 pub use line::write_line;
 
+/// Bot users that people make through this plugin (`patchbay:plugin/bots`).
+pub use bindings::imports::patchbay::plugin::bots;
 /// Channels, as the actor sees them (`patchbay:plugin/channels`).
 pub use bindings::imports::patchbay::plugin::channels;
 /// What the operator set, and secrets (`patchbay:plugin/config`).
 pub use bindings::imports::patchbay::plugin::config;
+/// What is the same for everybody on this deployment (`patchbay:plugin/deployment`).
+pub use bindings::imports::patchbay::plugin::deployment;
 pub use bindings::imports::patchbay::plugin::event_types::{Entry, Outcome};
 /// Files, read and written with the actor's permissions (`patchbay:plugin/files`).
 pub use bindings::imports::patchbay::plugin::files;
@@ -59,6 +64,8 @@ pub use bindings::imports::patchbay::plugin::http_client;
 pub use bindings::imports::patchbay::plugin::http_types::{Request, Response};
 /// The plugin's own bot user (`patchbay:plugin/identity`).
 pub use bindings::imports::patchbay::plugin::identity;
+/// Secrets that need not be kept (`patchbay:plugin/keys`).
+pub use bindings::imports::patchbay::plugin::keys;
 /// The plugin's own durable state (`patchbay:plugin/kv`).
 pub use bindings::imports::patchbay::plugin::kv;
 /// The plugin's log, which its operator reads (`patchbay:plugin/log`).
@@ -73,6 +80,8 @@ pub use bindings::imports::patchbay::plugin::reactions;
 pub use bindings::imports::patchbay::plugin::realtime;
 /// Jobs for later (`patchbay:plugin/scheduler`).
 pub use bindings::imports::patchbay::plugin::scheduler;
+/// Looking for messages, files and channels (`patchbay:plugin/search`).
+pub use bindings::imports::patchbay::plugin::search;
 /// The deployment itself as an actor (`patchbay:plugin/system`).
 pub use bindings::imports::patchbay::plugin::system;
 pub use bindings::imports::patchbay::plugin::types::{

@@ -18,6 +18,27 @@ pub fn write_line(level: Level, line: Arguments<'_>) {
     }
 }
 
+/// From here on in this call, what a panic says is a line of the log; without it a trap tells where it was, not why. Needs the
+/// capability `log`.
+///
+/// ```
+/// use patchbay_sdk::{Draft, Error, Hooks, Verdict};
+///
+/// struct Filter;
+///
+/// impl Hooks for Filter {
+///     fn before_message(draft: Draft) -> Result<Verdict, Error> {
+///         patchbay_sdk::log_panics();
+///         let _ = draft;
+///         Ok(Verdict::Allow)
+///     }
+/// }
+/// ```
+pub fn log_panics() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| write_line(Level::Error, format_args!("{panic}"))));
+}
+
 /// Writes a line for the plugin's author: `debug!("{} votes", votes)`. Needs the capability `log`.
 #[macro_export]
 macro_rules! debug {

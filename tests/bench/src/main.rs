@@ -15,6 +15,7 @@ mod plugin_call;
 mod plugin_load;
 mod post;
 mod report;
+mod search;
 mod table;
 mod voice;
 
@@ -29,6 +30,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     ("swap", || plugin_load::swap().map_err(|error| error as _)),
     ("post", || post::throughput().map_err(|error| error as _)),
     ("post-latency", || post::latency().map_err(|error| error as _)),
+    ("search", || search::run().map_err(|error| error as _)),
     ("fanout", || fanout::run().map_err(|error| error as _)),
     ("idle", || idle::run().map_err(|error| error as _)),
     ("voice", || voice::run().map_err(|error| error as _)),

@@ -8,16 +8,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use patchbay_core::{
     Actor, ChannelForViewer, ChannelId, File, FileId, Message, MessageId, Reaction, ReactionCount,
-    ReactionId, Status, Timestamp, User, UserId,
+    ReactionId, SearchQuery, Status, Timestamp, User, UserId,
 };
 use patchbay_runtime::{
     HostError, HostErrorKind,
     capabilities::{
+        bots::{Bot, Bots},
         channels::Channels,
         config::Config,
+        deployment::Deployment,
         files::Files,
         http_client::{HttpClient, IncomingAnswer, OutgoingRequest},
         identity::Identity,
+        keys::Keys,
         kv::{Kv, KvChange, KvEntry, PluginEvent},
         log::{Log, LogLevel},
         messages::Messages,
@@ -25,6 +28,7 @@ use patchbay_runtime::{
         reactions::Reactions,
         realtime::Realtime,
         scheduler::{ScheduledJob, Scheduler},
+        search::{Search, SearchHits},
         users::Users,
     },
 };
@@ -267,6 +271,85 @@ impl Scheduler for MemoryHost {
 #[async_trait]
 impl HttpClient for MemoryHost {
     async fn send(&self, _: &str, _: OutgoingRequest) -> Result<IncomingAnswer, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Search for MemoryHost {
+    async fn messages(&self, _: &Actor, _: SearchQuery) -> Result<SearchHits, HostError> {
+        absent()
+    }
+
+    async fn files(&self, _: &Actor, _: SearchQuery) -> Result<SearchHits, HostError> {
+        absent()
+    }
+
+    async fn channels(&self, _: &Actor, _: &str, _: u32, _: Option<&str>) -> Result<SearchHits, HostError> {
+        absent()
+    }
+
+    async fn channels_named(&self, _: &Actor, _: &str) -> Result<Vec<ChannelId>, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Bots for MemoryHost {
+    async fn create(&self, _: &Actor, _: &str, _: String, _: Option<String>) -> Result<Bot, HostError> {
+        absent()
+    }
+
+    async fn get(&self, _: &Actor, _: &str, _: UserId) -> Result<Bot, HostError> {
+        absent()
+    }
+
+    async fn list(&self, _: &Actor, _: &str, _: Option<UserId>, _: u32) -> Result<Vec<Bot>, HostError> {
+        absent()
+    }
+
+    async fn update(
+        &self,
+        _: &Actor,
+        _: &str,
+        _: UserId,
+        _: Option<String>,
+        _: Option<bool>,
+    ) -> Result<Bot, HostError> {
+        absent()
+    }
+
+    async fn delete(&self, _: &Actor, _: &str, _: UserId) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn issue_token(&self, _: &Actor, _: &str, _: UserId, _: Vec<String>) -> Result<String, HostError> {
+        absent()
+    }
+
+    async fn join(&self, _: &Actor, _: &str, _: UserId, _: ChannelId) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn act_as(&self, _: &str, _: UserId) -> Result<Actor, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Deployment for MemoryHost {
+    async fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000)
+    }
+
+    async fn public_url(&self) -> String {
+        "http://localhost".to_owned()
+    }
+}
+
+#[async_trait]
+impl Keys for MemoryHost {
+    async fn derive(&self, _: &str, _: &str) -> Result<Vec<u8>, HostError> {
         absent()
     }
 }

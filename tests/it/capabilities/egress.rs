@@ -151,7 +151,7 @@ async fn what_the_operator_grants_and_allows_is_reached_and_no_hop_further() {
     root.patch(ADMIN, &json!({ "grants": kept })).await.expect(200);
     let revoked = send(json!({ "url": format!("http://{own}/") })).await;
     assert_eq!(revoked.problem(403), "egress_not_granted");
-    let wrong = root.patch(ADMIN, &json!({ "grants": ["egress:*"] })).await;
+    let wrong = root.patch(ADMIN, &json!({ "grants": ["egress:**"] })).await;
     assert_eq!(wrong.problem(422), "validation_failed");
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use patchbay_tests::{TestApp, User, Value, aiortc, chromium, json};
+use patchbay_tests::{TestApp, User, Value, aiortc, chromium, coturn, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -195,18 +195,17 @@ async fn two_browsers_hear_each_other() {
     assert_eq!(listed(&ann, channel).await, [bob.id]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_of_aiortc_hear_each_other() {
-    let Some(python) = aiortc() else { return };
-    let app = TestApp::start().await;
+/// Two clients of aiortc, each of which has to hear the other's tone.
+async fn tones(python: &Path, app: &TestApp, more: &[&str]) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let channel = room(&ann, "lounge", true).await;
     let socket = format!("{}/ws/voice/{channel}", app.url.replacen("http", "ws", 1));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("voice/client.py");
     let run = |user: &User, frequency: &str| {
-        Command::new(&python)
+        Command::new(python)
             .arg(&script)
             .args([&socket, &user.token, "40", frequency])
+            .args(more)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -230,4 +229,39 @@ async fn two_of_aiortc_hear_each_other() {
         let hears = tokio::time::timeout(PATIENCE, hears).await;
         assert_eq!(hears, Ok(true), "{last}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_aiortc_hear_each_other() {
+    let Some(python) = aiortc() else { return };
+    tones(&python, &TestApp::start().await, &[]).await;
+}
+
+/// As where no UDP gets out: clients reach a TURN server by TCP, with what this server gave them, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_without_udp_go_through_a_turn_server() {
+    let (Some(python), Some(coturn)) = (aiortc(), coturn()) else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let place = tempfile::tempdir().unwrap();
+    let _turn = Command::new(coturn)
+        .args([
+            "-n",
+            "--listening-ip=127.0.0.1",
+            "--relay-ip=127.0.0.1",
+            "--allow-loopback-peers",
+            "--no-cli",
+        ])
+        .args(["--no-udp", "--no-tls", "--no-dtls", "--realm=example.org", "--log-file=stdout"])
+        .args(["--use-auth-secret", "--static-auth-secret=north"])
+        .arg(format!("--listening-port={port}"))
+        .arg(format!("--userdb={}", place.path().join("users").display()))
+        .arg(format!("--pidfile={}", place.path().join("pid").display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let turn = format!("voice.turn=turn:127.0.0.1:{port}?transport=tcp");
+    let app = TestApp::start_with(&[&turn, "voice.turn_secret=north"]).await;
+    tones(&python, &app, &["relay"]).await;
 }

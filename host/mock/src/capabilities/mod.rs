@@ -1,13 +1,16 @@
 //! What the world does for a plugin: the runtime's traits, one after the other. To add a capability, implement its trait
 //! in the file where it belongs, each function as one [`World::call`], which writes down that it was called.
 //!
-//! chat.rs: what people have; own.rs: what is the plugin's own; outside.rs: files and other servers.
+//! bots.rs: bots, keys; chat.rs: what people have; own.rs: what is the plugin's own; outside.rs: files and other servers;
+//! search.rs: looking for something.
 //!
 //! Owns: the traits. Must not: have rules of its own; they are the world's.
 
+mod bots;
 mod chat;
 mod outside;
 mod own;
+mod search;
 
 use patchbay_core::Actor;
 use serde_json::{Value, json};

@@ -55,6 +55,11 @@ impl LogBudget {
         self.lines.fetch_add(1, Ordering::Relaxed) < self.limit
     }
 
+    /// A new call's share, for whoever holds this one.
+    pub(crate) fn renew(&self) {
+        self.lines.store(0, Ordering::Relaxed);
+    }
+
     /// How many lines were cut off.
     pub(crate) fn dropped(&self) -> u32 {
         self.lines.load(Ordering::Relaxed).saturating_sub(self.limit)

@@ -7,11 +7,14 @@ use wasmtime::component::Linker;
 
 use crate::state::CallState;
 
+pub mod bots;
 pub mod channels;
 pub mod config;
+pub mod deployment;
 pub mod files;
 pub mod http_client;
 pub mod identity;
+pub mod keys;
 pub mod kv;
 pub mod log;
 pub mod messages;
@@ -19,6 +22,7 @@ pub mod presence;
 pub mod reactions;
 pub mod realtime;
 pub mod scheduler;
+pub mod search;
 mod system;
 pub mod users;
 
@@ -32,11 +36,14 @@ pub(crate) struct Capability {
 
 /// All of them, by name.
 pub(crate) const ALL: &[Capability] = &[
+    Capability { name: "bots", link: bots::link },
     Capability { name: "channels", link: channels::link },
     Capability { name: "config", link: config::link },
+    Capability { name: "deployment", link: deployment::link },
     Capability { name: "files", link: files::link },
     Capability { name: "http-client", link: http_client::link },
     Capability { name: "identity", link: identity::link },
+    Capability { name: "keys", link: keys::link },
     Capability { name: "kv", link: kv::link },
     Capability { name: "log", link: log::link },
     Capability { name: "messages", link: messages::link },
@@ -44,6 +51,7 @@ pub(crate) const ALL: &[Capability] = &[
     Capability { name: "reactions", link: reactions::link },
     Capability { name: "realtime", link: realtime::link },
     Capability { name: "scheduler", link: scheduler::link },
+    Capability { name: "search", link: search::link },
     Capability { name: "system", link: system::link },
     Capability { name: "users", link: users::link },
 ];
@@ -84,13 +92,19 @@ mod tests {
 
     #[test]
     fn what_can_be_granted() {
-        for name in
-            ["kv", "http-client", "events:all", "hooks", "egress:example.org", "egress:*.example.org:8443"]
-        {
+        for name in [
+            "kv",
+            "http-client",
+            "events:all",
+            "hooks",
+            "egress:*",
+            "egress:example.org",
+            "egress:*.example.org:8443",
+        ] {
             assert!(is_grantable(name), "{name}");
         }
         for name in
-            ["", "types", "events", "egress:", "egress:*", "egress:Example.org", "egress:a/b", "egress"]
+            ["", "types", "events", "egress:", "egress:*:80", "egress:Example.org", "egress:a/b", "egress"]
         {
             assert!(!is_grantable(name), "{name}");
         }

@@ -9,24 +9,30 @@ use serde::Deserialize;
 use super::ManifestError;
 
 /// A host that a plugin wants to send requests to: a name, `*.name` for all below it, or an address; with a port where
-/// it is not the scheme's own.
+/// it is not the scheme's own. `*` is any host at any port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Egress {
     host: String,
     port: Option<u16>,
 }
 
+/// Any host.
+const ANY: &str = "*";
+
 impl Egress {
-    /// Reads `example.com`, `*.example.com`, `example.com:8443`, `[::1]:80`.
+    /// Reads `example.com`, `*.example.com`, `example.com:8443`, `[::1]:80`, `*`.
     ///
     /// # Errors
     /// If it is none of these.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let wrong = || {
             ManifestError(format!(
-                "egress {text:?}: must be a host name in lower case, *.name, or an address, each with an optional port"
+                "egress {text:?}: must be a host name in lower case, *.name, or an address, each with an optional port; or *"
             ))
         };
+        if text == ANY {
+            return Ok(Self { host: ANY.to_owned(), port: None });
+        }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
                 (host, Some(port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?))
@@ -50,6 +56,9 @@ impl Egress {
     /// Whether it covers this host (lower case, an IPv6 address in brackets) and port; `default_port` is that of the
     /// scheme.
     pub fn covers(&self, host: &str, port: u16, default_port: u16) -> bool {
+        if self.host == ANY {
+            return true;
+        }
         let host_fits = match self.host.strip_prefix('*') {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
             None => host == self.host,
@@ -214,6 +223,16 @@ fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
+/// How a plugin is built, for `patchbay plugin build` and `patchbay dev`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// What the shell runs in the manifest's folder.
+    pub command: String,
+    /// The component or core module that this makes, from that folder.
+    pub component: String,
+}
+
 /// Something that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -324,7 +343,8 @@ mod tests {
         assert!(!covers("*.example.com", "evilexample.com", 443));
         assert!(covers("[::1]:80", "[::1]", 80));
         assert!(covers("127.0.0.1:9", "127.0.0.1", 9));
-        for wrong in ["", "*", "Example.com", "a..b", "a/b", "a:0", "a:b", "::1", "[x]", "*.*.a", "u@a"] {
+        assert!(covers("*", "example.com", 8443));
+        for wrong in ["", "*:80", "Example.com", "a..b", "a/b", "a:0", "a:b", "::1", "[x]", "*.*.a", "u@a"] {
             assert!(Egress::parse(wrong).is_err(), "{wrong}");
         }
     }

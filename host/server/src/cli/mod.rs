@@ -7,6 +7,7 @@ mod data;
 mod keys;
 mod operator;
 mod plugin;
+mod search;
 mod secret;
 mod seed;
 mod user;
@@ -18,11 +19,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app,
     config::{self, Config, Flags},
-    traces,
+    text, traces,
 };
 use keys::KeysCommand;
 use operator::Operator;
 use plugin::PluginCommand;
+use search::SearchCommand;
 use user::UserCommand;
 
 /// A team-chat backend that is extended by WebAssembly components.
@@ -81,12 +83,21 @@ enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look after the search index, whether the server runs or not.
+    #[command(subcommand)]
+    Search(SearchCommand),
+    /// What the server calls to read a PDF.
+    #[command(name = text::EXTRACT_COMMAND, hide = true)]
+    ExtractText { input: PathBuf, output: PathBuf },
+    /// Run a server with made-up data on this machine, and with the plugins of these projects: built, and built anew and
+    /// put in place when their sources change.
+    Dev(author::Dev),
     /// What the server calls to compile a component.
     #[command(name = patchbay_runtime::COMPILE_COMMAND, hide = true)]
     CompilePlugin { input: PathBuf, output: PathBuf },
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Settings {
     /// The file to read [default: patchbay.toml, if it is there].
     #[arg(long, value_name = "FILE")]
@@ -158,8 +169,15 @@ pub fn run() -> ExitCode {
         Command::Keys(command) => as_operator(command.settings(), command.prepare(), async |way, secret| {
             command.run(way, secret).await
         }),
+        Command::Dev(dev) => dev.run(),
         Command::CompilePlugin { input, output } => patchbay_runtime::compile_file(&input, &output)
             .map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        Command::Search(command) => {
+            as_operator(command.settings(), Ok(None), async |way, _| command.run(way).await)
+        }
+        Command::ExtractText { input, output } => {
+            text::extract_file(&input, &output).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+        }
         Command::Plugin(command) => match command.settings() {
             None => command.run_alone().map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
             Some(settings) => as_operator(settings, Ok(None), async |way, _| command.run(way).await),

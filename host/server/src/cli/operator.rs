@@ -71,6 +71,15 @@ impl Operator {
         }
     }
 
+    /// Waits for a server of these settings, however long its start takes.
+    pub async fn reach(config: &Config) -> Self {
+        let path = control::path(config);
+        while reach(&path).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Self::Socket(path)
+    }
+
     /// Sends a request; the answer's JSON, null if it has none.
     ///
     /// # Errors
@@ -111,6 +120,14 @@ impl Operator {
         match self {
             Self::Socket(_) => Ok(()),
             Self::Here { app, .. } => app.start_plugins().await,
+        }
+    }
+
+    /// Indexes in this process, if no server runs that does.
+    pub fn start_indexing(&self) {
+        if let Self::Here { app, .. } = self {
+            // It ends with the process; what it has done by then is done.
+            tokio::spawn(app.ops.clone().keep_indexed());
         }
     }
 

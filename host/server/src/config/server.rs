@@ -23,6 +23,17 @@ declare! {
     }
 }
 
+impl Server {
+    /// Where clients reach the server: what the operator says, or else where it listens.
+    pub fn url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.0.clone(),
+            None if self.listen.ip().is_unspecified() => format!("http://localhost:{}", self.listen.port()),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
 /// `http://…` or `https://…`, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(pub String);

@@ -117,6 +117,16 @@ pub enum VoiceRequest {
     Resume(VoiceResume),
 }
 
+impl Request {
+    /// Whether others can notice it.
+    pub fn changes_something(&self) -> bool {
+        match self {
+            Self::Heartbeat | Self::Resume(_) | Self::Subscribe(_) => false,
+            Self::Send(_) | Self::Typing(_) | Self::Read(_) | Self::SetStatus(_) | Self::Voice(_) => true,
+        }
+    }
+}
+
 /// What the driver is to do.
 #[derive(Debug)]
 pub enum Action {

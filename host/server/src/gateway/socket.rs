@@ -252,6 +252,11 @@ impl Driver {
 
     async fn carry(&mut self, request: Request, id: Option<Value>) -> Result<(), End> {
         let Some(member) = &self.member else { return Err(End::Close(Close::Authentication)) };
+        if request.changes_something()
+            && let Err(error) = member.caller.demand_write()
+        {
+            return self.refuse(id.as_ref(), error).await;
+        }
         let actor = member.caller.actor.clone();
         let ops = self.app.ops.clone();
         let done: Result<Value, ops::Error> = match request {

@@ -248,7 +248,11 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let token = bearer(&parts.headers).ok_or_else(crate::ops::Error::unauthenticated)?;
-        Ok(app.ops.authenticate(token).await?)
+        let caller = app.ops.authenticate(token).await?;
+        if !parts.method.is_safe() {
+            caller.demand_write()?;
+        }
+        Ok(caller)
     }
 }
 

@@ -23,6 +23,7 @@ mod openapi;
 mod plugin_care;
 mod plugins;
 mod problem;
+mod search;
 mod users;
 mod voice;
 
@@ -149,6 +150,8 @@ fn routes() -> Routes {
         .add("/api/admin/plugins/{name}/log", get(plugin_care::log))
         .add("/api/admin/plugins/{name}/dead-letters", get(plugin_care::dead_letters))
         .add("/api/admin/plugins/{name}/redeliver", post(plugin_care::redeliver))
+        .add("/api/admin/search", get(search::index))
+        .add("/api/admin/search/reindex", post(search::reindex))
         .add("/api/commands", get(commands::commands).post(commands::run))
         .add("/api/openapi.json", get(openapi::document))
         .add("/api/docs", get(openapi::page))
@@ -170,6 +173,7 @@ fn describe(document: &mut openapi::Document) {
     commands::describe(document);
     admin::describe(document);
     plugin_care::describe(document);
+    search::describe(document);
     accounts::describe(document);
     edge::describe(document);
     openapi::describe(document);

@@ -35,7 +35,7 @@ pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result
     if let Some(route) = request.extensions().get::<Route>() {
         route.set(&call.route);
     }
-    let caller = caller(&app, call.auth, request.headers()).await?;
+    let caller = caller(&app, call.auth, &method, request.headers()).await?;
     let request = HttpRequest {
         method,
         path: request.uri().path().to_owned(),
@@ -51,11 +51,22 @@ pub(super) async fn dispatch(State(app): State<App>, request: Request) -> Result
     }
 }
 
-async fn caller(app: &App, auth: Auth, headers: &HeaderMap) -> Result<Option<Actor>, Failure> {
+async fn caller(
+    app: &App,
+    auth: Auth,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Actor>, Failure> {
     match (auth, bearer(headers)) {
         (Auth::None, _) | (Auth::Optional, None) => Ok(None),
         (Auth::Required, None) => Err(Error::unauthenticated().into()),
-        (_, Some(token)) => Ok(Some(app.ops.authenticate(token).await?.actor)),
+        (_, Some(token)) => {
+            let caller = app.ops.authenticate(token).await?;
+            if !method.is_safe() {
+                caller.demand_write()?;
+            }
+            Ok(Some(caller.actor))
+        }
     }
 }
 

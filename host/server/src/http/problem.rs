@@ -78,7 +78,7 @@ pub(super) async fn method_not_allowed() -> Failure {
 impl Failure {
     /// A plugin refused what a field says, for a reason of its own.
     pub(super) fn refused(code: &'static str, field: &str, reason: &str, detail: &str) -> Self {
-        let error = FieldError { field: field.into(), code: reason.into(), message: detail.into() };
+        let error = FieldError::new(field, reason, detail);
         Self { errors: vec![error], ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
     }
 }
@@ -95,10 +95,7 @@ impl From<Error> for Failure {
             Error::Denied(code, why) => Self::new(StatusCode::FORBIDDEN, code, why),
             Error::Unauthenticated(code, why) => Self::new(StatusCode::UNAUTHORIZED, code, why),
             Error::Invalid(faults) => Self {
-                errors: faults
-                    .into_iter()
-                    .map(|f| FieldError { field: f.field, code: f.code, message: f.message })
-                    .collect(),
+                errors: faults.into_iter().map(|f| FieldError::new(f.field, f.code, f.message)).collect(),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "the request is not valid")
             },
             Error::Conflict(code, why) => Self::new(StatusCode::CONFLICT, code, why),

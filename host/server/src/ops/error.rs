@@ -58,6 +58,8 @@ pub enum Thing {
     Command,
     /// `voice_participant_not_found`
     VoiceParticipant,
+    /// `bot_not_found`
+    Bot,
 }
 
 impl Thing {
@@ -76,6 +78,7 @@ impl Thing {
             Self::Picture => "profile_picture",
             Self::Thumbnail => "thumbnail",
             Self::Command => "command",
+            Self::Bot => "bot",
             Self::Invite => "invite",
             Self::VoiceParticipant => "voice_participant",
         }
@@ -152,6 +155,9 @@ impl From<StoreError> for Error {
             StoreError::Unavailable(reason) => {
                 tracing::warn!(%reason, "the database is unavailable");
                 Self::Unavailable("the database is unavailable".into())
+            }
+            StoreError::TooSlow => {
+                Self::Unavailable("the search takes too long; say more of what you look for".into())
             }
             StoreError::Nul => Self::invalid("", "characters", "must not contain U+0000"),
             other => Self::Store(other),

@@ -6,7 +6,7 @@ use patchbay_core::{
     Actor, ChannelId, Event, FileId, MAX_FILES, Message, MessageEdit, MessageId, Timestamp, UserId,
     permission::Action, text,
 };
-use patchbay_store::{NewMessage, Tx};
+use patchbay_store::{Document, Index, NewMessage, Tx};
 
 use super::{
     Error, Ops, PageOf, PageRequest, Result, Thing,
@@ -193,6 +193,7 @@ async fn post(
         has_attachments: !new.file_ids.is_empty(),
     };
     let id = tx.insert_message(&row, now).await?;
+    tx.index(Index::Messages, id.0, Document::message(&new.content, channel, sender));
     attach(tx, id, sender, new.file_ids, now).await?;
     if let Some(root) = parent_id {
         tx.add_to_reply_count(root, 1).await?;
@@ -251,6 +252,7 @@ async fn edit(tx: &mut Tx, actor: &Actor, id: MessageId, content: String) -> Res
     let now = Timestamp::now();
     let mentions = tx.user_ids_by_name(&text::mentioned_usernames(&content)).await?;
     tx.edit_message(&old, &content, &mentions, actor.user_id(), now).await?;
+    tx.index(Index::Messages, id.0, Document::message(&content, old.channel_id, old.sender.id));
     let message = Message { content, mentions, edited_at: Some(now), updated_at: now, ..old };
     emit(tx, actor, &Event::MessageUpdated(message.clone()), now)?;
     Ok(message)

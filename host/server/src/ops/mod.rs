@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod admin;
 mod audit;
+mod bot_users;
 mod bots;
 mod channels;
 mod egress;
@@ -29,6 +30,7 @@ pub mod plugins;
 mod rates;
 mod reactions;
 mod replay;
+mod search;
 mod sessions;
 mod signals;
 mod uploads;
@@ -50,12 +52,14 @@ use crate::{
 pub use accounts::Registration;
 pub use admin::StandingChanges;
 pub use audit::{Admin, AuditFilter};
+pub use bot_users::BotChanges;
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Error, Result, Thing};
 pub use invites::Invitation;
 pub use keys::reset as reset_keys;
 pub use messages::NewPost;
 pub use replay::{Replay, too_many_followed};
+pub use search::{IndexState, PdfReader};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
 pub use voice::Seat;
@@ -85,6 +89,7 @@ struct Inner {
     keys: Keys,
     sessions: SessionCache,
     signals: signals::SignalRates,
+    searches: search::Searches,
     egress: Egress,
     auth: config::Auth,
     rates: Option<rates::Rates>,
@@ -97,6 +102,7 @@ struct Inner {
     jobs_changed: tokio::sync::Notify,
     /// Makes an account superuser from anywhere; none once there is a superuser.
     bootstrap: Mutex<Option<String>>,
+    public_url: String,
 }
 
 impl Ops {
@@ -125,6 +131,7 @@ impl Ops {
             keys,
             sessions: SessionCache::default(),
             signals: signals::SignalRates::default(),
+            searches: search::Searches::default(),
             egress: Egress::new(config.egress.allow_private.clone()),
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),
@@ -134,9 +141,15 @@ impl Ops {
             voice: OnceLock::new(),
             jobs_changed: tokio::sync::Notify::new(),
             bootstrap: Mutex::new(bootstrap),
+            public_url: config.server.url(),
         }));
         ops.blend_logins().await?;
         Ok(ops)
+    }
+
+    /// Where clients reach the server, without a slash at the end.
+    pub fn public_url(&self) -> &str {
+        &self.0.public_url
     }
 
     /// What makes an account superuser from anywhere, while there is no superuser.

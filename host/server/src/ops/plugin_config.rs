@@ -2,12 +2,17 @@
 //! and key. What a manifest allows is for `ops::plugins::settings` to say.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use patchbay_store::{PluginSecretRow, Tx};
 use serde_json::{Map, Value};
+use sha2::Sha256;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Error, Ops, Result};
-use crate::auth::seal::MasterKey;
+use super::{Error, Ops, Result, Thing};
+use crate::auth::{random_text, seal::MasterKey};
+
+/// The secret that a plugin's keys are derived from. No key of a manifest can have this name.
+const OWN_KEY: &str = "$own";
 
 /// A change of one secret: its key, and what is to be kept; none removes it.
 pub(super) type SecretChange = (String, Option<String>);
@@ -50,6 +55,43 @@ impl Ops {
             Some(_) => Err(Error::Unavailable("the master key is being changed".into())),
             None => Ok(None),
         }
+    }
+
+    /// 32 bytes that only this plugin can ask for, always the same for a label.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the plugin isn't installed; [`Error::Unavailable`] while the master key changes.
+    pub async fn derive_key(&self, plugin: &str, label: &str) -> Result<Vec<u8>> {
+        let secret = match self.plugin_secret(plugin, OWN_KEY).await? {
+            Some(secret) => secret,
+            None => self.make_own_key(plugin).await?,
+        };
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        mac.update(label.as_bytes());
+        Ok(mac.finalize().into_bytes().to_vec())
+    }
+
+    /// Two calls that both find none agree on the one that was written first.
+    async fn make_own_key(&self, plugin: &str) -> Result<String> {
+        let new = vec![(OWN_KEY.to_owned(), Some(random_text(32)?))];
+        if let Some(sealed) = self.seal_secrets(plugin, new).await? {
+            let owner = plugin.to_owned();
+            self.0
+                .store
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move {
+                        tx.plugin(&owner).await?.ok_or(Error::NotFound(Thing::Plugin))?;
+                        if tx.plugin_secret(&owner, OWN_KEY).await?.is_none() {
+                            write_secrets(tx, &owner, &sealed).await?;
+                        }
+                        Ok(())
+                    })
+                })
+                .await?;
+        }
+        let made = self.plugin_secret(plugin, OWN_KEY).await?;
+        made.ok_or_else(|| Error::Internal("a plugin's own key is gone".into()))
     }
 
     /// Seals secrets so that they can be written; those that are kept already are left out. None if none is left.

@@ -7,9 +7,12 @@ use std::{
 };
 
 use patchbay_core::{Actor, SessionId, Timestamp, User, UserId};
-use patchbay_store::{SessionRow, Tx};
+use patchbay_store::{BotRow, SessionRow, Tx};
 
-use super::{ClientAddress, Error, Ops, Result, Thing};
+use super::{
+    ClientAddress, Error, Ops, Result, Thing,
+    bot_users::{Access, TOKEN, is_token_of, parse_token},
+};
 use crate::{
     auth::tokens::{self, Proof},
     bus::Signal,
@@ -26,6 +29,8 @@ pub struct Caller {
     pub session_id: SessionId,
     /// When that login ends if it isn't refreshed.
     pub expires_at: Timestamp,
+    /// What its token allows.
+    pub access: Access,
 }
 
 /// From what a user logs in.
@@ -65,6 +70,8 @@ struct Cached {
 #[derive(Clone, Debug)]
 struct Known {
     caller: Caller,
+    /// Whose token makes it; none for a person's login.
+    bot: Option<BotRow>,
     /// Access tokens of pairs up to this one need no further record of their use.
     used_up_to: i64,
 }
@@ -107,8 +114,21 @@ impl Ops {
     /// # Errors
     /// [`Error::Unauthenticated`] if the token is not good or its session has ended; [`Error::TooMany`].
     pub async fn authenticate(&self, token: &str) -> Result<Caller> {
-        let proof = self.0.keys.tokens().verify(token).ok_or_else(Error::unauthenticated)?;
-        let known = self.known_session(proof).await?;
+        let (known, proof) = match token.strip_prefix(TOKEN) {
+            Some(token) => {
+                let (session, secret) = parse_token(token).ok_or_else(Error::unauthenticated)?;
+                let known = self.known_session(session).await?;
+                let is_its = known.bot.as_ref().is_some_and(|bot| is_token_of(bot, secret));
+                (Some(known).filter(|_| is_its), None)
+            }
+            None => {
+                let proof = self.0.keys.tokens().verify(token).ok_or_else(Error::unauthenticated)?;
+                let known = self.known_session(proof.session_id).await?;
+                let is_its = known.bot.is_none() && known.caller.user_id == proof.user_id;
+                (Some(known).filter(|_| is_its), Some(proof))
+            }
+        };
+        let known = known.ok_or_else(Error::unauthenticated)?;
         if known.caller.expires_at <= Timestamp::now() {
             return Err(Error::unauthenticated());
         }
@@ -116,31 +136,33 @@ impl Ops {
         if let Some(rates) = &self.0.rates {
             rates.request_of(known.caller.user_id)?;
         }
-        if proof.pair > known.used_up_to {
+        if let Some(proof) = proof.filter(|proof| proof.pair > known.used_up_to) {
             self.record_use(proof).await?;
         }
         Ok(known.caller)
     }
 
-    async fn known_session(&self, proof: Proof) -> Result<Known> {
+    async fn known_session(&self, id: SessionId) -> Result<Known> {
         let cache = &self.0.sessions;
-        let (found, generation) = cache.with(|c| (c.known.get(&proof.session_id).cloned(), c.generation));
+        let (found, generation) = cache.with(|c| (c.known.get(&id).cloned(), c.generation));
         if let Some(known) = found {
             return Ok(known);
         }
         let mut conn = self.0.store.read().await?;
-        let session = conn.session(proof.session_id).await?.ok_or_else(Error::unauthenticated)?;
-        let user = conn.user(session.user_id).await?.ok_or_else(Error::unauthenticated)?;
-        if !user.is_active || user.id != proof.user_id {
-            return Err(Error::unauthenticated());
-        }
+        let session = conn.session(id).await?.ok_or_else(Error::unauthenticated)?;
+        let user = conn.user(session.user_id).await?.filter(|user| user.is_active);
+        let user = user.ok_or_else(Error::unauthenticated)?;
+        let bot = if user.is_bot { conn.bot_of_session(id).await? } else { None };
+        let access = bot.as_ref().map_or(Some(Access::Write), |bot| Access::of(&bot.scopes));
         let known = Known {
             caller: Caller {
                 actor: actor_of(&user),
                 user_id: user.id,
                 session_id: session.id,
                 expires_at: session.expires_at,
+                access: access.ok_or_else(Error::unauthenticated)?,
             },
+            bot,
             used_up_to: session.current_token_id,
         };
         cache.with(|cached| {

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use patchbay_core::{Actor, File, FileId, Image, Timestamp, UserId};
-use patchbay_store::Arrived;
+use patchbay_store::{Arrived, Document, Index};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Error, Ops, Result, Thing, access::user_of, files::thumbnail_path};
@@ -218,7 +218,8 @@ impl Ops {
         let arrived = Arrived { size, sha256: received.sha256, file_type, image };
         let (id, owner, path, quota) =
             (begun.id, begun.owner, begun.path.clone(), self.0.file_limits.quota.0);
-        self.0
+        let kept = self
+            .0
             .store
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
@@ -231,10 +232,16 @@ impl Ops {
                         tx.remove_later(&path, Timestamp(0)).await?;
                         return Ok(Err(Error::NotFound(Thing::File)));
                     }
-                    Ok(tx.file(id).await?.ok_or(Error::NotFound(Thing::File)))
+                    let Some(file) = tx.file(id).await? else { return Ok(Err(Error::NotFound(Thing::File))) };
+                    let document = Document::file(&file.filename, &file.file_type, "");
+                    tx.index(Index::Files, id.0, document);
+                    tx.read_later(id, &file.filename, &file.file_type, Timestamp::now()).await?;
+                    Ok(Ok(file))
                 })
             })
-            .await?
+            .await?;
+        self.text_arrived();
+        kept
     }
 
     /// A small picture of an image, beside it in the file store. A file is kept without one, too.

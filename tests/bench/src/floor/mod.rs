@@ -5,6 +5,7 @@
 
 pub mod fanout;
 pub mod post;
+pub mod search;
 
 use std::process::Command;
 

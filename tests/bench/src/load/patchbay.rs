@@ -19,7 +19,7 @@ pub struct Patchbay {
     /// `127.0.0.1:PORT`.
     pub address: String,
     pub process: Process,
-    _data: TempDir,
+    data: TempDir,
 }
 
 /// Somebody.
@@ -50,7 +50,12 @@ impl Patchbay {
         let (process, address) = Process::start(&mut command, |line| {
             Some(line.split_once(" listens on http://")?.1.trim().to_owned())
         })?;
-        Ok(Self { address, process, _data: data })
+        Ok(Self { address, process, data: data })
+    }
+
+    /// The file of its database, if it is one.
+    pub fn database_file(&self) -> String {
+        self.data.path().join("patchbay.db").display().to_string()
     }
 
     /// Makes so many users.

@@ -1,10 +1,14 @@
 //! `patchbay plugin …` for those who write plugins. None of these needs a deployment.
 //!
-//! Owns: the commands. check.rs: what a component is and whether it runs; mock.rs: the mock host, spoken to line by line.
+//! Owns: the commands. check.rs: what a component is and whether it runs; mock.rs: the mock host, spoken to line by line;
+//! new.rs, project.rs: a project and how it is built; dev.rs: a server that follows its sources.
 //! Must not: know servers.
 
 mod check;
+mod dev;
 mod mock;
+mod new;
+mod project;
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +17,32 @@ use clap::{Args, Subcommand};
 use patchbay_mock::{Mock, Options};
 use patchbay_runtime::{Limit, Runtime};
 
+use super::say;
+pub(super) use dev::Dev;
+use project::Project;
+
 #[derive(Subcommand)]
 pub(super) enum AuthorCommand {
+    /// Make a project: a plugin that works, with a test and a README, and all that it needs to be built elsewhere.
+    New {
+        /// The plugin's name: a-z, 0-9 and -, beginning with a letter, up to 32.
+        name: String,
+        /// The language.
+        #[arg(long, value_enum)]
+        lang: new::Language,
+        /// Where to make it, a folder that is empty or not there [default: NAME].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Build a project as its plugin.toml says, unless nothing has changed, and print where the packed component is.
+    Build {
+        /// The project.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Build even if nothing has changed.
+        #[arg(long)]
+        force: bool,
+    },
     /// Check a packed component and print what it is and wants; with --run call all that it exports, on the mock host.
     Check {
         /// The component.
@@ -51,6 +79,16 @@ pub(super) struct Host {
 impl AuthorCommand {
     pub(super) fn run(&self) -> Result<(), String> {
         match self {
+            Self::New { name, lang, dir } => {
+                let directory = dir.clone().unwrap_or_else(|| PathBuf::from(name));
+                new::make(name, *lang, &directory)
+            }
+            Self::Build { dir, force } => {
+                let project = Project::open(dir)?;
+                let packed = if !force && project.is_built() { project.packed() } else { project.build()? };
+                say(&std::path::absolute(&packed).unwrap_or(packed).display().to_string());
+                Ok(())
+            }
             Self::Check { file, run, host } => check::check(file, run.then_some(host)),
             Self::Mock { file, host } => mock::serve(file, host),
         }

@@ -6,6 +6,8 @@
 mod show;
 mod take_in;
 
+pub(super) use take_in::{Source, pack, take_in};
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -13,7 +15,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::{Settings, author::AuthorCommand, operator::Operator, say};
+use super::{Settings, author::AuthorCommand, operator::Operator, say, secret};
 use crate::app::StartError;
 
 #[derive(Subcommand)]
@@ -109,15 +111,6 @@ pub(super) enum PluginCommand {
 }
 
 #[derive(Args)]
-pub(super) struct Source {
-    /// A component from `patchbay plugin pack`.
-    file: PathBuf,
-    /// Grant everything that it wants, after printing it.
-    #[arg(long)]
-    grant_all: bool,
-}
-
-#[derive(Args)]
 pub(super) struct One {
     /// The plugin's name.
     name: String,
@@ -140,7 +133,8 @@ pub(super) struct Grants {
 pub(super) struct Pairs {
     /// The plugin's name.
     name: String,
-    /// What to set; an empty value takes the default again.
+    /// What to set; an empty value takes the default again, and `-` is read from standard input, one line: other users of
+    /// the machine can see what is written on the command line.
     #[arg(value_name = "KEY=VALUE")]
     pairs: Vec<String>,
     #[command(flatten)]
@@ -268,6 +262,14 @@ async fn set(way: &Operator, pairs: &Pairs, what: &str) -> Result<(), StartError
     let texts = if what == "config" { texts(&find(way, &pairs.name).await?) } else { Vec::new() };
     for pair in &pairs.pairs {
         let (key, text) = pair.split_once('=').ok_or_else(|| format!("{pair}: expected KEY=VALUE"))?;
+        let read;
+        let text = match text {
+            "-" => {
+                read = secret::read(key, true)?;
+                read.as_str()
+            }
+            text => text,
+        };
         let value = match text {
             "" => Value::Null,
             text if texts.iter().any(|name| name == key) => text.into(),

@@ -3,21 +3,32 @@
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Args;
 use http::Method;
 use patchbay_runtime::{Inspection, Runtime};
 use serde_json::{Map, Value, json};
 
-use super::{Source, find, list, path, show};
+use super::{find, list, path, show};
 use crate::{
     app::StartError,
     cli::{operator::Operator, say},
 };
 
-pub(super) fn pack(input: &Path, manifest: &Path, out: &Path) -> Result<(), String> {
+/// Where a component comes from.
+#[derive(Args)]
+pub(in crate::cli) struct Source {
+    /// A component from `patchbay plugin pack`.
+    file: PathBuf,
+    /// Grant everything that it wants, after printing it.
+    #[arg(long)]
+    grant_all: bool,
+}
+
+pub(in crate::cli) fn pack(input: &Path, manifest: &Path, out: &Path) -> Result<(), String> {
     let wasm = read(input)?;
     let toml =
         std::fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
@@ -66,6 +77,16 @@ impl Candidate {
     async fn send(self, way: &Operator, name: &str) -> Result<Value, StartError> {
         let signature = self.signature.map(|file| STANDARD.encode(file));
         way.put_component(&path(name, ""), self.bytes, signature.as_deref()).await
+    }
+}
+
+/// Installs a component, or puts it in place of the version that serves, and grants what it wants.
+pub(in crate::cli) async fn take_in(way: &Operator, name: &str, file: PathBuf) -> Result<(), StartError> {
+    let source = Source { file, grant_all: true };
+    if list(way).await?.iter().any(|plugin| show::text(plugin, "name") == name) {
+        upgrade(way, name, &source).await
+    } else {
+        install(way, &source).await
     }
 }
 

@@ -22,8 +22,16 @@ pub struct Redelivered {
     pub redelivered: u32,
     /// Failed again; they are still there.
     pub failed: u32,
-    /// Not tried: there were too many, or no time was left.
+    /// Not tried: there were too many, no time was left, or the plugin takes no calls.
     pub left: u32,
+}
+
+/// Why a letter is still there.
+enum Undelivered {
+    /// The plugin takes no calls at this moment.
+    Busy,
+    /// It has failed again.
+    Failed(String),
 }
 
 impl Deployment {
@@ -77,7 +85,15 @@ impl Deployment {
             }
             let id = letter.id;
             let error = match self.may_hear(&plugin, &letter).await? {
-                true => self.deliver(&plugin, letter).await.err(),
+                true => match self.deliver(&plugin, letter).await {
+                    // Nothing was tried.
+                    Err(Undelivered::Busy) => {
+                        done.left += 1;
+                        continue;
+                    }
+                    Err(Undelivered::Failed(why)) => Some(why),
+                    Ok(()) => None,
+                },
                 false => Some("its bot is no longer a member of the channel".to_owned()),
             };
             if error.is_none() {
@@ -115,8 +131,11 @@ impl Deployment {
         Ok(found.is_some_and(|(_, role)| role.is_some()))
     }
 
-    async fn deliver(&self, plugin: &Plugin, letter: DeadLetterRow) -> std::result::Result<(), String> {
-        let told = |error: CallError| format!("{}: {error}", error.code());
+    async fn deliver(&self, plugin: &Plugin, letter: DeadLetterRow) -> std::result::Result<(), Undelivered> {
+        let told = |error: CallError| match error {
+            CallError::Busy { .. } | CallError::Quarantined => Undelivered::Busy,
+            error => Undelivered::Failed(format!("{}: {error}", error.code())),
+        };
         if letter.kind == "job" {
             let job: Value = serde_json::from_str(&letter.payload).unwrap_or_default();
             let text = |key: &str| job.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -143,9 +162,9 @@ impl Deployment {
         };
         match self.0.runtime.tell(plugin, vec![entry]).await.map_err(told)?.into_iter().next() {
             Some(EventOutcome::Ok) => Ok(()),
-            Some(EventOutcome::Reject(why)) => Err(format!("rejected: {why}")),
-            Some(EventOutcome::Retry(why)) => Err(why),
-            None => Err("it has no outcome".to_owned()),
+            Some(EventOutcome::Reject(why)) => Err(Undelivered::Failed(format!("rejected: {why}"))),
+            Some(EventOutcome::Retry(why)) => Err(Undelivered::Failed(why)),
+            None => Err(Undelivered::Failed("it has no outcome".to_owned())),
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     Admin, Change, Deployment, Error, Installed, Result, Thing, detached, emit, grants_of, managed, record,
     replace_version,
 };
+use crate::ops::bot_users::retire_bots_in;
 
 /// Entries of a plugin's own state that are removed in one operation.
 const ERASED_AT_ONCE: i64 = 500;
@@ -108,7 +109,7 @@ impl Deployment {
             }
         }
         let (by, now) = (by.clone(), Timestamp::now());
-        store
+        let ended = store
             .write::<_, Error, _>(move |tx| {
                 Box::pin(async move {
                     by.demand_still(tx).await?;
@@ -118,14 +119,17 @@ impl Deployment {
                             emit(tx, &by.actor, &Event::UserUpdated(user), now)?;
                         }
                     }
+                    let ended = retire_bots_in(tx, &by.actor, &name).await?;
                     // What a call that was still under way has written since.
                     while tx.delete_plugin_state(&name, ERASED_AT_ONCE).await? > 0 {}
                     tx.delete_plugin(&name).await?;
                     let target = format!("plugin:{name}");
                     record(tx, &by, "plugin.removed", target, serde_json::json!({}), now).await?;
-                    Ok(())
+                    Ok(ended)
                 })
             })
-            .await
+            .await?;
+        self.0.ops.retire_bots(ended).await;
+        Ok(())
     }
 }

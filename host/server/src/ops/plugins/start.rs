@@ -1,7 +1,7 @@
 //! What happens to plugins when the server starts: those that came with the host and those that the settings
 //! declare are taken in, and every enabled one is started.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use bytes::Bytes;
 use patchbay_runtime::{Grants, Inspection, Runtime};
@@ -37,7 +37,15 @@ impl Deployment {
                 self.set_failure(name, Some(error.to_string()));
             }
         }
-        for row in self.rows().await? {
+        let rows = self.rows().await?;
+        let mut digests = HashSet::new();
+        for row in &rows {
+            digests.extend(self.versions(&row.name).await?.into_iter().map(|version| version.digest));
+        }
+        if let Err(error) = self.0.runtime.keep_only(&digests) {
+            tracing::warn!(%error, "the cache of compiled plugins could not be tidied");
+        }
+        for row in rows {
             if row.enabled
                 && let Some(digest) = &row.active_digest
             {

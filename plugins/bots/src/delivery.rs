@@ -1,0 +1,135 @@
+//! Deliveries of outgoing webhooks: what is due to whom, and how it is sent, signed and tried again.
+//!
+//! A delivery is a body in the plugin's state and a job of the host's that sends it, again after pauses that grow, until it is
+//! taken or becomes a dead letter. What is deleted before it was sent is not sent any more.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use patchbay_sdk::{
+    Actor, DueJob, Entry, Error, Value, channels, deployment, from_slice, http_client, json, kv, scheduler,
+    state, system, text::rfc3339, users,
+};
+use sha2::Sha256;
+
+use crate::{
+    hex,
+    incoming::of_prefix,
+    outgoing::{Hook, bodies, key},
+};
+
+/// How long a receiver may take, in ms.
+const PATIENCE: u32 = 10_000;
+
+/// Puts down what is to be sent because of these events.
+pub fn plan(entries: &[Entry]) -> Result<(), Error> {
+    let live: Vec<_> = entries.iter().filter(|entry| !entry.history).collect();
+    if live.is_empty() {
+        return Ok(());
+    }
+    let (hooks, _) = of_prefix("out/", None, u32::MAX, |hook: &Hook| hook.is_active)?;
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let system = system::get()?;
+    for entry in live {
+        let Some(channel) = entry.channel else { continue };
+        for hook in &hooks {
+            if hook.wants(&entry.kind, channel) && may_read(&system, hook.owner, channel)? {
+                put_down(&system, hook, entry, channel)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody may read a channel at this moment.
+fn may_read(system: &Actor, user: u64, channel: u64) -> Result<bool, Error> {
+    let found = match channels::get(system, channel) {
+        Ok(found) => found,
+        // The news is that it is gone; nobody can be shown to have been there.
+        Err(Error::NotFound(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if !users::get(system, user)?.is_active {
+        return Ok(false);
+    }
+    let member = channels::members(system, channel, user.checked_sub(1), 1)?;
+    Ok(found.is_public || member.first() == Some(&user))
+}
+
+fn put_down(system: &Actor, hook: &Hook, entry: &Entry, channel: u64) -> Result<(), Error> {
+    let data: Value = from_slice(entry.payload.as_bytes()).unwrap_or_default();
+    let body = json!({
+        "type": entry.kind, "seq": entry.seq, "hook_id": hook.id, "channel_id": channel, "actor_id": entry.actor,
+        "at": rfc3339(entry.at), "data": data,
+    });
+    let id = if entry.kind.starts_with("message.") { data.get("id") } else { data.get("message_id") };
+    // It goes when its message goes, unless that is the news.
+    let message = id.and_then(Value::as_u64).filter(|_| entry.kind != "message.deleted");
+    let put = |message| kv::Put {
+        key: format!("{}{}", bodies(hook.id), entry.seq),
+        value: body.to_string().into_bytes(),
+        message,
+    };
+    match kv::commit(Some(system), &[kv::Change::Put(put(message))], &[]) {
+        // The message is gone already, and so is the news of it.
+        Err(Error::NotFound(_)) => return Ok(()),
+        done => done?,
+    }
+    scheduler::schedule(&scheduler::Scheduled {
+        id: format!("out/{}/{}", hook.id, entry.seq),
+        payload: String::new(),
+        due: 0,
+    })
+}
+
+/// Sends one.
+pub fn deliver(job: &DueJob) -> Result<(), Error> {
+    let mut parts = job.id.split('/').skip(1);
+    let (Some(id), Some(seq)) = (parts.next().and_then(|id| id.parse().ok()), parts.next()) else {
+        return Err(Error::internal(format!("no delivery: {:?}", job.id)));
+    };
+    let at = format!("{}{seq}", bodies(id));
+    let Some(body) = kv::get(&at)? else { return Ok(()) };
+    let Some(hook) = state::get::<Hook>(&key(id))?.filter(|hook| hook.is_active) else {
+        return kv::delete(&at).map(drop);
+    };
+    let timestamp = deployment::now() / 1000;
+    let headers = [
+        ("content-type", "application/json".to_owned()),
+        ("x-patchbay-signature", format!("v0={}", hex(&signature(&hook.secret()?, timestamp, &body)?))),
+        ("x-patchbay-request-timestamp", timestamp.to_string()),
+        ("x-patchbay-retry-num", job.attempt.saturating_sub(1).to_string()),
+        ("x-patchbay-delivery", format!("{id}-{seq}")),
+    ];
+    let answer = http_client::send(&http_client::Outgoing {
+        method: "POST".to_owned(),
+        url: hook.url.clone(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        body,
+        timeout_ms: PATIENCE,
+    })?;
+    if !(200..300).contains(&answer.status) {
+        return Err(Error::unavailable(format!("the receiver answered {}", answer.status)));
+    }
+    kv::delete(&at).map(drop)
+}
+
+fn signature(secret: &str, timestamp: u64, body: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+        .map_err(|error| Error::internal(error.to_string()))?;
+    mac.update(format!("v0:{timestamp}:").as_bytes());
+    mac.update(body);
+    Ok(mac.finalize().into_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_as_described() {
+        // printf 'v0:1700000000:{}' | openssl dgst -sha256 -hmac secret
+        let signed = hex(&signature("secret", 1_700_000_000, b"{}").unwrap());
+        assert_eq!(signed, "84dd7b277ba946b3a34369b43499bfd9258b410b8894583f1288b1911aa6a6d6");
+    }
+}
