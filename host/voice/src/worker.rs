@@ -210,8 +210,13 @@ impl Worker {
                 connection.touched = false;
                 connection.leg.collect(now, &mut effects);
             }
+            // Sending brings no earlier deadline, and asking for one costs more than the packet.
+            self.out.append(&mut effects.send);
+            let is_more = !effects.heard.is_empty() || !effects.learned.is_empty();
             self.effects = effects;
-            self.settle(now, *id);
+            if is_more {
+                self.settle(now, *id);
+            }
         }
         self.touched = touched;
         self.touched.clear();
