@@ -26,6 +26,10 @@ const CHANNEL_BOUND: &[(&str, &str, &str)] = &[
     ("GET", "/api/channels/{id}/pins", ""),
     ("PUT", "/api/channels/{id}/pins/{message_id}", ""),
     ("DELETE", "/api/channels/{id}/pins/{message_id}", ""),
+    ("GET", "/api/channels/{id}/voice", ""),
+    ("PATCH", "/api/channels/{id}/voice/{user_id}", r#"{"muted":true}"#),
+    ("PUT", "/api/channels/{id}/voice/{user_id}", r#"{"muted":true}"#),
+    ("DELETE", "/api/channels/{id}/voice/{user_id}", ""),
     ("PUT", "/api/channels/{id}/read", r#"{"message_id":MESSAGE}"#),
     ("GET", "/api/files/{id}", ""),
     ("DELETE", "/api/files/{id}", ""),
@@ -99,6 +103,7 @@ const OTHERS: &[&str] = &[
     "/readyz",
     "/ws/chat",
     "/ws/presence",
+    "/ws/voice/{channel_id}",
 ];
 
 /// What needs no login.
@@ -115,6 +120,7 @@ const OPEN: &[&str] = &[
     "/readyz",
     "/ws/chat",
     "/ws/presence",
+    "/ws/voice/{channel_id}",
 ];
 
 fn picture() -> Vec<u8> {

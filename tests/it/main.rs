@@ -41,3 +41,4 @@ mod signatures;
 mod soak;
 mod store;
 mod story;
+mod voice;

@@ -148,7 +148,7 @@ impl TestApp {
         database: Option<postgres::Database>,
     ) -> Self {
         let mut settings: Vec<String> =
-            ["limits.rate=off"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
+            ["limits.rate=off", "voice.udp_port=0"].iter().chain(settings).map(|s| (*s).to_owned()).collect();
         settings.extend(database.as_ref().map(|database| format!("database.url={}", database.url)));
         let log = Arc::default();
         let (child, url, printed) = launch(data.path(), &settings, &around, &log).await;

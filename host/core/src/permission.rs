@@ -33,6 +33,8 @@ pub enum Action {
     Read,
     /// Post, reply, react, type, pin.
     Write,
+    /// Be in the room of a voice channel: members, and whoever could join by itself.
+    Speak,
     /// Change name, description, visibility; delete others' messages.
     Manage,
     /// Delete the channel.
@@ -85,6 +87,7 @@ impl Access {
         match action {
             Action::Read => true,
             Action::Write => self.role.is_some(),
+            Action::Speak => self.role.is_some() || (self.is_public && !self.is_direct_message),
             // People, name and life of a direct message are fixed by who takes part in it.
             _ if self.is_direct_message => false,
             Action::Manage => at_least(Role::Admin) || moderates,
@@ -110,9 +113,10 @@ mod tests {
     use Role::*;
     use Verdict::*;
 
-    const ACTIONS: [Action; 12] = [
+    const ACTIONS: [Action; 13] = [
         Read,
         Write,
+        Speak,
         Manage,
         Delete,
         Join,
@@ -140,20 +144,20 @@ mod tests {
         use Standing::*;
         // One letter per action of ACTIONS: allowed, forbidden, - for hidden.
         let table = [
-            (User, None, true, false, "afffafffffff"),
-            (User, Some(Member), true, false, "aaffaaafffff"),
-            (User, Some(Admin), true, false, "aaafaaaafafa"),
-            (User, Some(Owner), true, false, "aaaaaaaaaaaa"),
-            (User, None, false, false, "------------"),
-            (User, Some(Member), false, false, "aafffaffffff"),
-            (User, Some(Admin), false, false, "aaaffaaafafa"),
-            (User, Some(Owner), false, false, "aaaafaaaaaaa"),
-            (User, Some(Member), false, true, "aaffffffffff"),
-            (User, None, false, true, "------------"),
-            (Superuser, None, true, false, "afaaafaaaaaa"),
-            (Superuser, None, false, false, "------------"),
-            (Superuser, Some(Member), false, false, "aafffaffffff"),
-            (System, None, false, true, "aaaaaaaaaaaa"),
+            (User, None, true, false, "afaffafffffff"),
+            (User, Some(Member), true, false, "aaaffaaafffff"),
+            (User, Some(Admin), true, false, "aaaafaaaafafa"),
+            (User, Some(Owner), true, false, "aaaaaaaaaaaaa"),
+            (User, None, false, false, "-------------"),
+            (User, Some(Member), false, false, "aaafffaffffff"),
+            (User, Some(Admin), false, false, "aaaaffaaafafa"),
+            (User, Some(Owner), false, false, "aaaaafaaaaaaa"),
+            (User, Some(Member), false, true, "aaaffffffffff"),
+            (User, None, false, true, "-------------"),
+            (Superuser, None, true, false, "afaaaafaaaaaa"),
+            (Superuser, None, false, false, "-------------"),
+            (Superuser, Some(Member), false, false, "aaafffaffffff"),
+            (System, None, false, true, "aaaaaaaaaaaaa"),
         ];
         for (standing, role, is_public, is_dm, expected) in table {
             let got = row(standing, role, is_public, is_dm);

@@ -13,6 +13,7 @@ mod plugins;
 mod problem;
 mod time;
 mod users;
+mod voice;
 
 pub use admin::{
     AuditActor, AuditEntry, CreateInvite, CreateUser, IndexProgress, Invite, Rekey, SearchIndex, SetPassword,
@@ -36,6 +37,11 @@ pub use plugins::{
 pub use problem::{FieldError, Problem};
 pub use time::Time;
 pub use users::{ChangePassword, SetStatus, StatusName, UpdateMe, User};
+pub use voice::{
+    IceServer, UpdateVoiceParticipant, VoiceAnswer, VoiceCandidate, VoiceDeafen, VoiceEnd, VoiceEnded,
+    VoiceJoined, VoiceMedia, VoiceMembership, VoiceMute, VoiceOffer, VoiceParticipant, VoiceParticipantLeft,
+    VoiceResume, VoiceSlot, VoiceSpeaking,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};

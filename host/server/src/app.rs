@@ -32,7 +32,7 @@ use crate::{
         plugins::{Deployment, State},
     },
     plugin_host::PluginHost,
-    seed,
+    seed, voice,
 };
 
 /// How long requests may go on after the server has been told to stop.
@@ -56,6 +56,8 @@ pub struct App {
     pub online: Online,
     /// The OpenAPI document.
     pub api_document: http::ApiDocument,
+    /// Signals between the parts.
+    pub bus: Bus,
     /// The open sockets, for the end.
     pub sockets: TaskTracker,
     /// The open connections.
@@ -74,7 +76,8 @@ impl App {
         let store = Store::open(&database(&config)).await.map_err(|e| StartError::new("database", e))?;
         let (bus, signals) = Bus::new();
         let files = files(&config)?;
-        let ops = Ops::start(store, files, bus, &config).await.map_err(|e| StartError::new("start", e))?;
+        let ops =
+            Ops::start(store, files, bus.clone(), &config).await.map_err(|e| StartError::new("start", e))?;
         let runtime_config = RuntimeConfig::new(config.server.data_dir.join("cache").join("plugins"));
         let (online, connections) = (Online::default(), Connections::new(&config));
         let host = Arc::new(PluginHost(ops.clone(), online.clone()));
@@ -90,6 +93,7 @@ impl App {
             ops,
             plugins,
             online,
+            bus,
             api_document: http::ApiDocument::default(),
             sockets: TaskTracker::new(),
             connections,
@@ -277,6 +281,11 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let app = App::open(Config { server, ..config }).await?;
     app.start_plugins().await?;
     let control = Control::start(&app);
+    let sound =
+        voice::start(&app.config, app.bus.clone()).map_err(|error| StartError::new("voice", error))?;
+    if let Some(sound) = &sound {
+        app.ops.open_voice(sound.clone());
+    }
     // Before anybody is told that the server is there.
     let told = told_to_stop().map_err(|error| StartError::new("signals", error))?;
     announce(&app, address, metrics.as_ref().map(|(_, address)| *address), demo).await;
@@ -289,6 +298,10 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let working = tokio::spawn(app.plugins.clone().keep_working());
     run(app.clone(), listener, metrics.map(|(listener, _)| listener), told).await?;
     drop(control);
+    if let Some(sound) = sound {
+        // Waits for its threads, which say goodbye.
+        let _ = tokio::task::spawn_blocking(move || sound.stop()).await;
+    }
     tidying.abort();
     removing.abort();
     indexing.abort();

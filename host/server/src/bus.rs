@@ -24,6 +24,15 @@ pub enum Signal {
         /// Who.
         user_id: UserId,
     },
+    /// Somebody came into a voice channel, or left it.
+    Voice {
+        /// Which.
+        channel_id: ChannelId,
+        /// Who.
+        user_id: UserId,
+        /// Came in.
+        is_in: bool,
+    },
     /// A plugin has something to say to those who are here.
     OfPlugin {
         /// To whose members.

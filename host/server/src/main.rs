@@ -20,6 +20,7 @@ mod plugin_log;
 mod seed;
 mod text;
 mod traces;
+mod voice;
 
 fn main() -> std::process::ExitCode {
     // The one that everything here encrypts with. It can only be there already if this were not the first line.

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
+use patchbay_voice::Stats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode_registry},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -115,6 +116,7 @@ impl Metrics {
             Ok(plugins) => plugins_seen(&mut now, &plugins),
             Err(error) => tracing::warn!(%error, "the metrics of plugins are left out"),
         }
+        rooms(&mut now, &app.ops.voice_stats().await);
         match app.ops.index_state().await {
             Ok(state) => indexes_seen(&mut now, &state),
             Err(error) => tracing::warn!(%error, "the metrics of the search index are left out"),
@@ -238,6 +240,44 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
     registry.register("serves", "1 if it is called, 0 in quarantine", serves);
     registry.register("cursor_lag", "Entries of the journal after its cursor", lag);
     registry.register("dead_letters", "What it could not handle", letters);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoom {
+    channel: i64,
+}
+
+/// A series for each voice channel that is in use: as many as `voice.rooms` allows.
+fn rooms(registry: &mut Registry, rooms: &[Stats]) {
+    let registry = registry.sub_registry_with_prefix("patchbay_voice");
+    gauge(registry, "rooms", "Voice channels in use", rooms.len());
+    let gauges = || Family::<OfRoom, Gauge>::default();
+    let (people, connected, speaking) = (gauges(), gauges(), gauges());
+    let counters = || Family::<OfRoom, Counter>::default();
+    let (received, forwarded, lost) = (counters(), counters(), counters());
+    let jitter = Family::<OfRoom, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    for room in rooms {
+        let of = OfRoom { channel: room.room };
+        people.get_or_create(&of).set(number(room.participants));
+        connected.get_or_create(&of).set(number(room.connected));
+        speaking.get_or_create(&of).set(number(room.speaking));
+        received.get_or_create(&of).inc_by(room.received);
+        forwarded.get_or_create(&of).inc_by(room.forwarded);
+        lost.get_or_create(&of).inc_by(room.lost);
+        jitter.get_or_create(&of).set(room.jitter / 1e3);
+    }
+    registry.register("participants", "People in a voice channel", people);
+    registry.register("connected", "People whose sound flows", connected);
+    registry.register("speaking", "People who speak now", speaking);
+    registry.register("packets_received", "Packets from microphones, since the room opened", received);
+    registry.register(
+        "packets_lost",
+        "Packets from microphones that never came, since the room opened",
+        lost,
+    );
+    registry.register("jitter_seconds", "The worst jitter of a microphone", jitter);
+    registry.register("packets_forwarded", "Packets to listeners, since the room opened", forwarded);
 }
 
 /// The names that every process has for Prometheus. Where there is no /proc they are left out.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Benchmarks that need no server of their own, whose release build takes long.
-const WITHOUT_SERVER: [&str; 2] = ["languages", "plugin-call"];
+const WITHOUT_SERVER: [&str; 3] = ["languages", "plugin-call", "voice"];
 /// Benchmarks of plugins in other languages.
 const WITH_EXAMPLES: [&str; 1] = ["languages"];
 /// Benchmarks that are compared with `bun`.

@@ -7,10 +7,10 @@
 mod bench;
 mod compiler;
 mod examples;
-mod fuzzer;
 mod guests;
 mod postgres;
 mod process;
+mod python;
 
 use std::{
     ffi::OsString,
@@ -121,7 +121,10 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     step("building the server");
     run(cargo(tree).args(["build", "--package", "patchbay"]))?;
     let postgres = postgres::provide();
-    let fuzzer = fuzzer::provide(tree);
+    let fuzzer = python::FUZZER.provide(tree);
+    let voice = python::VOICE.provide(tree);
+    let browser = python::provide_program("chromium", "chromium");
+    let turn = python::provide_program("turnserver", "coturn");
     let missing = examples::provide(tree)?;
     step("running the tests");
     let mut runner = cargo(tree);
@@ -139,6 +142,11 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     }
     if !fuzzer {
         step("SKIPPED: schemathesis could not be installed, so no fuzzer has tried the API");
+    }
+    if !voice || !browser || !turn {
+        step(
+            "SKIPPED: aiortc, Chromium or coturn could not be installed, so voice was not tried with all kinds of clients",
+        );
     }
     if !missing.is_empty() {
         let missing = missing.join(", ");

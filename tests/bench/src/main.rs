@@ -18,6 +18,7 @@ mod post;
 mod report;
 mod search;
 mod table;
+mod voice;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ const BENCHMARKS: [Benchmark; 9] = [
     ("fanout", || fanout::run().map_err(|error| error as _)),
     ("languages", languages::run),
     ("idle", || idle::run().map_err(|error| error as _)),
+    ("voice", || voice::run().map_err(|error| error as _)),
 ];
 
 fn main() -> ExitCode {

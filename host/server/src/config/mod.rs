@@ -19,6 +19,7 @@ mod server;
 mod source;
 mod trace;
 mod value;
+mod voice;
 
 pub use auth::{Auth, Registration};
 pub use cors::Cors;
@@ -35,6 +36,7 @@ pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
 pub use trace::Trace;
 pub use value::Switch;
+pub use voice::{UdpPort, Voice, is_turn};
 
 use source::Setting;
 #[cfg(test)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub cors: Cors,
     /// `egress.*`
     pub egress: Egress,
+    /// `voice.*`
+    pub voice: Voice,
     /// `plugins.*`
     pub plugins: Plugins,
     /// Settings of the contract that were set and that nothing in this version looks at.
@@ -88,6 +92,7 @@ pub fn settings() -> Vec<Setting> {
         Trace::SETTINGS,
         Cors::SETTINGS,
         Egress::SETTINGS,
+        Voice::SETTINGS,
         Plugins::SETTINGS,
         reserved::SETTINGS,
     ]
@@ -114,12 +119,18 @@ impl Config {
             trace: Trace::from_values(&values, &mut faults),
             cors: Cors::from_values(&values, &mut faults),
             egress: Egress::from_values(&values, &mut faults),
+            voice: Voice::from_values(&values, &mut faults),
             plugins: Plugins::from_values(&values, &mut faults),
             without_effect: values.set_among(reserved::SETTINGS),
         };
         if config.auth.master_key.0.is_some() && config.auth.master_key_file.is_some() {
             faults
                 .push(Fault::clash("auth.master_key and auth.master_key_file: only one of them can be set"));
+        }
+        if config.voice.turn.asks_for_credentials() && config.voice.turn_secret.is_none() {
+            faults.push(Fault::clash(
+                "voice.turn has a TURN server: voice.turn_secret is what it shares with this one",
+            ));
         }
         if faults.is_empty() { Ok((config, values)) } else { Err(faults) }
     }

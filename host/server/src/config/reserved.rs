@@ -8,9 +8,6 @@ const fn reserved(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 pub(super) const SETTINGS: &[Setting] = &[
-    reserved("voice.udp_port", "7882", " The UDP port of voice."),
-    reserved("voice.public_ip", "", " The address that voice announces."),
-    reserved("voice.turn", "", " TURN servers."),
     reserved("ai.base_url", "", " The OpenAI-compatible server."),
     reserved("ai.api_key", "", " Its key."),
     reserved("ai.model", "", " The model that answers."),

@@ -1,7 +1,7 @@
 //! The gateway: sockets that hear of what they may see, in order, without a gap.
 //!
 //! `session` is one connection as a pure state machine; `socket` drives it; `outbox` is what waits for it; `hub` is the task
-//! that reads the journal, `router` its table of who hears what; `presence` says who is here, `members` who is told of it.
+//! that reads the journal, `router` its table of who hears what; `presence` says who is here, `members` who is told of it; `voice` is a connection's place in a voice channel.
 //!
 //! Owns: delivery. Must not: write anything or decide who may do what; requests go to `ops` like REST's.
 
@@ -13,6 +13,7 @@ mod presence;
 mod router;
 mod session;
 mod socket;
+mod voice;
 
 use axum::{
     extract::{
@@ -22,15 +23,17 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
+use patchbay_core::ChannelId;
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    http::{Document, Failure, Operation, bearer},
+    http::{Document, Failure, Id, Operation, bearer},
 };
 
 pub use hub::Hub;
 pub use online::Online;
+pub(crate) use voice::participant as voice_participant;
 
 use session::Door;
 
@@ -57,6 +60,16 @@ pub async fn presence(state: State<App>, headers: HeaderMap, upgrade: Upgrade) -
     open(Door::Presence, state, &headers, upgrade).await
 }
 
+/// `/ws/voice/{channel_id}`. With a token on the upgrade a refusal is an answer; otherwise it is an `error` frame.
+pub async fn voice(
+    state: State<App>,
+    Id(id): Id<i64>,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Result<Response, Failure> {
+    open(Door::Voice(ChannelId(id)), state, &headers, upgrade).await
+}
+
 /// A bearer token on the upgrade authenticates at once; without one the first frame has to.
 async fn open(
     door: Door,
@@ -71,6 +84,9 @@ async fn open(
         Some(token) => Some(app.ops.authenticate(token).await?),
         None => None,
     };
+    if let (Door::Voice(channel), Some(caller)) = (door, &caller) {
+        app.ops.may_join_voice(&caller.actor, channel).await?;
+    }
     Ok(upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -100,4 +116,10 @@ pub fn describe(doc: &mut Document) {
     };
     socket(doc.get("/ws/chat", chat), "Open a socket for messages and events");
     socket(doc.get("/ws/presence", presence), "Open a socket that tells who is here");
+    let operation = doc
+        .get("/ws/voice/{channel_id}", voice)
+        .refuses(403, &["forbidden"])
+        .refuses(404, &["channel_not_found"])
+        .refuses(409, &["not_a_voice_channel"]);
+    socket(operation, "Join a voice channel");
 }

@@ -10,7 +10,7 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 use patchbay_core::{Audience, ChannelId, Seq, SessionId, Status, Timestamp, UserId, VisiblePresence};
-use patchbay_protocol::{IsTyping, PresenceOf, event_frame, frame, signal_frame};
+use patchbay_protocol::{IsTyping, PresenceOf, VoiceMembership, event_frame, frame, signal_frame};
 use patchbay_store::Entry;
 
 use super::{
@@ -50,6 +50,13 @@ struct Connection {
 struct Connections {
     chat: Vec<u64>,
     presence: Vec<u64>,
+    voice: Vec<u64>,
+}
+
+impl Connections {
+    fn all(&self) -> impl Iterator<Item = &u64> {
+        self.chat.iter().chain(&self.presence).chain(&self.voice)
+    }
 }
 
 pub(super) struct Router {
@@ -106,7 +113,7 @@ impl Router {
             return Err(ops::Error::Unavailable("the server is going away".into()));
         }
         let mine = self.by_user.get(&user);
-        if mine.is_some_and(|mine| mine.chat.len() + mine.presence.len() >= self.sockets_per_user) {
+        if mine.is_some_and(|mine| mine.all().count() >= self.sockets_per_user) {
             let why = format!("a user can have {} sockets", self.sockets_per_user);
             return Err(ops::Error::Conflict("too_many_sockets", why));
         }
@@ -133,6 +140,7 @@ impl Router {
         match door {
             Door::Chat => mine.chat.push(id),
             Door::Presence => mine.presence.push(id),
+            Door::Voice(_) => mine.voice.push(id),
         }
         if let Some(change) = change {
             self.tell_of_presence(&change);
@@ -168,7 +176,8 @@ impl Router {
         if let Some(mine) = self.by_user.get_mut(&user) {
             mine.chat.retain(|other| *other != id);
             mine.presence.retain(|other| *other != id);
-            if mine.chat.is_empty() && mine.presence.is_empty() {
+            mine.voice.retain(|other| *other != id);
+            if mine.all().next().is_none() {
                 self.by_user.remove(&user);
             }
         }
@@ -264,8 +273,11 @@ impl Router {
             ("member.removed", Some(channel), Some(user)) => {
                 let shift = self.members.leave(channel, user);
                 self.tell_of(shift);
+                self.ops.end_voice_of_member(channel, user);
             }
+            ("channel.updated", Some(channel), _) => self.ops.recheck_voice(channel),
             ("channel.deleted", Some(channel), _) => {
+                self.ops.recheck_voice(channel);
                 let shift = self.members.delete(channel);
                 self.tell_of(shift);
                 self.unfollow(channel);
@@ -339,6 +351,9 @@ impl Router {
             Signal::SessionEnded(session) => self.close(Close::Authentication, |c| c.session == *session),
             Signal::AuthorityChanged(user) => self.close_of(Close::GoingAway, *user, |_| true),
             Signal::Typing { channel_id, user_id } => self.tell_of_typing(*channel_id, *user_id),
+            Signal::Voice { channel_id, user_id, is_in } => {
+                self.tell_of_voice(*channel_id, *user_id, *is_in);
+            }
             Signal::OfPlugin { channel_id, kind, json } => self.tell_of_plugin(*channel_id, kind, json),
             Signal::StatusChosen { user_id, status } => {
                 if let Some(change) = self.presence.choose(*user_id, *status, Timestamp::now()) {
@@ -357,6 +372,20 @@ impl Router {
         let delivery = Delivery { seq: None, text: Utf8Bytes::from(frame("typing", data)) };
         let members = self.members.of(channel).filter(|user| *user != typist);
         let ids: Vec<u64> = members.flat_map(|user| self.chat_of(user)).copied().collect();
+        for id in ids {
+            self.deliver(id, &delivery);
+        }
+    }
+
+    fn tell_of_voice(&mut self, channel: ChannelId, user: UserId, is_in: bool) {
+        let data = VoiceMembership { channel_id: channel.0, user_id: user.0 };
+        let text = frame(if is_in { "voice.joined" } else { "voice.left" }, data);
+        let delivery = Delivery { seq: None, text: Utf8Bytes::from(text) };
+        let mut ids: Vec<u64> =
+            self.members.of(channel).flat_map(|user| self.chat_of(user)).copied().collect();
+        ids.extend(self.followers.get(&channel).into_iter().flatten());
+        ids.sort_unstable();
+        ids.dedup();
         for id in ids {
             self.deliver(id, &delivery);
         }
@@ -441,7 +470,7 @@ impl Router {
 
     fn close_of(&self, why: Close, user: UserId, which: impl Fn(Door) -> bool) {
         let Some(mine) = self.by_user.get(&user) else { return };
-        let connections = mine.chat.iter().chain(&mine.presence).filter_map(|id| self.connections.get(id));
+        let connections = mine.all().filter_map(|id| self.connections.get(id));
         for connection in connections.filter(|connection| which(connection.door)) {
             connection.outbox.close(why);
         }

@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use patchbay_core::ChannelId;
 use patchbay_protocol::{
-    Authenticate, ClientFrame, MessageSend, ReadFrame, Resume, SetStatus, Subscribe, Typing,
+    Authenticate, ClientFrame, Empty, MessageSend, ReadFrame, Resume, SetStatus, Subscribe, Typing,
+    VoiceCandidate, VoiceDeafen, VoiceMute, VoiceOffer, VoiceResume,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,11 +35,17 @@ pub enum Door {
     Chat,
     /// `/ws/presence`: who is here.
     Presence,
+    /// `/ws/voice/{channel_id}`: a voice channel.
+    Voice(ChannelId),
 }
 
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
+    /// All is said.
+    Done = 1000,
+    /// May not be here; an `error` frame has said why (RFC 6455, 7.4.1).
+    NotAllowed = 1008,
     /// A frame that isn't one.
     BadFrame = 4400,
     /// No, wrong or ended authentication.
@@ -58,6 +66,8 @@ impl Close {
     /// What is said with the code.
     pub fn reason(self) -> &'static str {
         match self {
+            Self::Done => "done",
+            Self::NotAllowed => "not allowed",
             Self::BadFrame => "bad frame",
             Self::Authentication => "authentication",
             Self::HeartbeatMissed => "heartbeat missed",
@@ -86,6 +96,25 @@ pub enum Request {
     Subscribe(Subscribe),
     /// Choose what others are to see.
     SetStatus(SetStatus),
+    /// Something in a voice channel.
+    Voice(VoiceRequest),
+}
+
+/// A request in a voice channel.
+#[derive(Debug)]
+pub enum VoiceRequest {
+    /// Answer this offer.
+    Offer(VoiceOffer),
+    /// Nothing: a lite agent needs no candidates.
+    Candidate,
+    /// Mute one's microphone, or no longer.
+    Mute(VoiceMute),
+    /// Listen to nobody, or again.
+    Deafen(VoiceDeafen),
+    /// Go.
+    Leave,
+    /// Go on as who one was.
+    Resume(VoiceResume),
 }
 
 impl Request {
@@ -93,7 +122,7 @@ impl Request {
     pub fn changes_something(&self) -> bool {
         match self {
             Self::Heartbeat | Self::Resume(_) | Self::Subscribe(_) => false,
-            Self::Send(_) | Self::Typing(_) | Self::Read(_) | Self::SetStatus(_) => true,
+            Self::Send(_) | Self::Typing(_) | Self::Read(_) | Self::SetStatus(_) | Self::Voice(_) => true,
         }
     }
 }
@@ -155,7 +184,7 @@ impl Session {
         self.phase = match self.door {
             Door::Chat => Phase::Holding(now + HOLD),
             // Nothing here can be resumed.
-            Door::Presence => Phase::Live,
+            Door::Presence | Door::Voice(_) => Phase::Live,
         };
         self.patience = now + SILENCE;
     }
@@ -308,6 +337,18 @@ fn request(door: Door, frame: &ClientFrame) -> Result<Request, (&'static str, St
         (Door::Chat, "read") => Request::Read(data(frame).map_err(invalid)?),
         (Door::Chat, "subscribe") => Request::Subscribe(data(frame).map_err(invalid)?),
         (Door::Presence, "presence.set") => Request::SetStatus(data(frame).map_err(invalid)?),
+        (Door::Voice(_), "offer") => Request::Voice(VoiceRequest::Offer(data(frame).map_err(invalid)?)),
+        (Door::Voice(_), "candidate") => {
+            data::<VoiceCandidate>(frame).map_err(invalid)?;
+            Request::Voice(VoiceRequest::Candidate)
+        }
+        (Door::Voice(_), "mute") => Request::Voice(VoiceRequest::Mute(data(frame).map_err(invalid)?)),
+        (Door::Voice(_), "deafen") => Request::Voice(VoiceRequest::Deafen(data(frame).map_err(invalid)?)),
+        (Door::Voice(_), "resume") => Request::Voice(VoiceRequest::Resume(data(frame).map_err(invalid)?)),
+        (Door::Voice(_), "leave") => {
+            data::<Empty>(frame).map_err(invalid)?;
+            Request::Voice(VoiceRequest::Leave)
+        }
         (_, "authenticate") => return Err(("conflict", "this connection is authenticated".into())),
         (_, other) => return Err(("unknown_type", format!("there is no frame type {other:?} here"))),
     })

@@ -23,6 +23,7 @@ use super::{
     hub::Registered,
     outbox::{BATCH_BYTES, Delivery, Inbox, Ready},
     session::{Action, Close, Door, HEARTBEAT, Request, Session},
+    voice::{self, FromRoom, Seated},
 };
 use crate::{
     app::App,
@@ -63,6 +64,8 @@ struct Member {
     follows: Vec<ChannelId>,
     /// When to see whether the session has been refreshed or has expired.
     expires: Instant,
+    /// Its place in a voice channel.
+    voice: Option<Seated>,
 }
 
 /// Serves a connection until it ends.
@@ -71,6 +74,13 @@ pub(super) async fn drive(door: Door, app: App, socket: WebSocket, caller: Optio
     let mut driver = Driver { app, socket, session, member: None };
     let end = driver.serve(caller).await;
     if let Some(member) = driver.member.take() {
+        if let Some(place) = member.voice {
+            match end {
+                // Whose login has ended does not come back.
+                Err(End::Close(Close::Authentication)) => driver.app.ops.leave_voice(place.seat),
+                _ => driver.app.ops.unlink_voice(place.seat),
+            }
+        }
         driver.app.hub.unregister(member.hub.id).await;
     }
     if let Err(End::Close(why)) = end {
@@ -93,7 +103,10 @@ impl Driver {
             let deadline = expires.map_or(self.session.deadline(), |at| at.min(self.session.deadline()));
             let deadline = tokio::time::Instant::from_std(deadline);
             let is_live = self.session.is_live();
-            let inbox = self.member.as_mut().map(|member| &mut member.hub.inbox);
+            let (inbox, place) = match &mut self.member {
+                Some(member) => (Some(&mut member.hub.inbox), member.voice.as_mut()),
+                None => (None, None),
+            };
             tokio::select! {
                 ready = ready(inbox, is_live) => match ready {
                     Ready::Close(why) => return Err(End::Close(why)),
@@ -101,6 +114,14 @@ impl Driver {
                         self.session.begin();
                         self.send_live(frames).await?;
                     }
+                },
+                told = voice::next(place) => match told {
+                    FromRoom::Frame(text) => self.text(text).await?,
+                    FromRoom::Ended(text) => {
+                        self.text(text).await?;
+                        return Err(End::Close(Close::Done));
+                    }
+                    FromRoom::Behind => return Err(End::Close(Close::SlowConsumer)),
                 },
                 () = tokio::time::sleep_until(deadline) => {
                     if expires.is_some_and(|at| at <= Instant::now()) {
@@ -161,7 +182,7 @@ impl Driver {
         let here = std::mem::take(&mut hub.here);
         let (actor, user_id, seq) = (caller.actor.clone(), caller.user_id, hub.seq);
         self.session.authenticated(Instant::now(), seq);
-        self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now() });
+        self.member = Some(Member { caller, hub, follows: Vec::new(), expires: Instant::now(), voice: None });
         // The session may have ended between the check of the token and the registration, and its authority may
         // have changed.
         self.check_expiry().await?;
@@ -174,6 +195,23 @@ impl Driver {
         match door {
             Door::Chat => Ok(()),
             Door::Presence => self.show_who_is_here(here.into_iter().collect()).await,
+            Door::Voice(channel) => self.take_a_place(channel).await,
+        }
+    }
+
+    /// Goes into a voice channel.
+    async fn take_a_place(&mut self, channel: ChannelId) -> Result<(), End> {
+        let Some(member) = &mut self.member else { return Err(End::Close(Close::Authentication)) };
+        let settings = &self.app.config.voice;
+        match voice::join(&self.app.ops, settings, &member.caller, channel).await {
+            Ok((place, joined)) => {
+                member.voice = Some(place);
+                self.text(joined).await
+            }
+            Err(error) => {
+                self.refuse(None, error).await?;
+                Err(End::Close(Close::NotAllowed))
+            }
         }
     }
 
@@ -224,6 +262,13 @@ impl Driver {
         let done: Result<Value, ops::Error> = match request {
             Request::Heartbeat => return self.text(reply("heartbeat_ack", id.as_ref(), Empty {})).await,
             Request::Resume(resume) => return self.resume(resume, id).await,
+            Request::Voice(request) => {
+                let Some(place) = &member.voice else { return Err(End::Close(Close::NotAllowed)) };
+                return match place.carry(&ops, request, id.as_ref()).await {
+                    Ok(answer) => self.text(answer).await,
+                    Err(error) => self.refuse(id.as_ref(), error).await,
+                };
+            }
             Request::Send(send) => {
                 let new = NewPost {
                     content: send.content,

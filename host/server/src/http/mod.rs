@@ -25,6 +25,7 @@ mod plugins;
 mod problem;
 mod search;
 mod users;
+mod voice;
 
 use axum::{
     Extension, Router,
@@ -37,7 +38,7 @@ use crate::{app::App, gateway};
 
 pub(crate) use admin::SIGNATURE;
 pub use control::Operator;
-pub use extract::bearer;
+pub use extract::{Id, bearer};
 pub use listen::{Connections, serve};
 pub use openapi::{ApiDocument, Document, Operation};
 pub use problem::Failure;
@@ -115,6 +116,8 @@ fn routes() -> Routes {
             change(channels::update_member).delete(channels::remove_member),
         )
         .add("/api/channels/{id}/read", axum::routing::put(channels::mark_read))
+        .add("/api/channels/{id}/voice", get(voice::list))
+        .add("/api/channels/{id}/voice/{user_id}", change(voice::update).delete(voice::remove))
         .add("/api/channels/{id}/pins", get(messages::pins))
         .add(
             "/api/channels/{id}/pins/{message_id}",
@@ -155,6 +158,7 @@ fn routes() -> Routes {
         .add("/api/docs/{file}", get(openapi::asset))
         .add("/ws/chat", get(gateway::chat))
         .add("/ws/presence", get(gateway::presence))
+        .add("/ws/voice/{channel_id}", get(gateway::voice))
 }
 
 /// What each area says of its endpoints, in the order in which they are shown.
@@ -165,6 +169,7 @@ fn describe(document: &mut openapi::Document) {
     messages::describe(document);
     files::describe(document);
     gateway::describe(document);
+    voice::describe(document);
     commands::describe(document);
     admin::describe(document);
     plugin_care::describe(document);

@@ -2,7 +2,7 @@
 
 use patchbay_core::{
     Actor, Channel, ChannelId, Message, MessageId, Role, UserId,
-    permission::{Access, Action, Verdict},
+    permission::{Access, Action, Standing, Verdict},
 };
 use patchbay_store::Conn;
 
@@ -40,6 +40,7 @@ fn refusal(action: Action, is_direct_message: bool) -> String {
     let what = match action {
         Action::Read => "read this channel",
         Action::Write => return "only members may write in this channel".into(),
+        Action::Speak => return "only members may join this voice channel".into(),
         _ if is_direct_message => return "the members of a direct message are fixed".into(),
         Action::Manage => "manage this channel",
         Action::Delete => "delete this channel",
@@ -100,4 +101,16 @@ pub(super) fn user_of(actor: &Actor) -> Result<UserId> {
 /// Demands that the actor administers the deployment.
 pub(super) fn demand_superuser(actor: &Actor) -> Result<()> {
     if actor.is_superuser() { Ok(()) } else { Err(Error::Forbidden("only superusers may do this".into())) }
+}
+
+/// Whether a user may be in the room of a voice channel now, if there is such a channel.
+pub(super) async fn may_speak(conn: &mut Conn, user: UserId, id: ChannelId) -> Result<bool> {
+    let Some((channel, role)) = conn.channel_and_role(id, Some(user)).await? else { return Ok(false) };
+    let access = Access {
+        standing: Standing::User,
+        role,
+        is_public: channel.is_public,
+        is_direct_message: channel.is_direct_message,
+    };
+    Ok(channel.is_vc && access.verdict(Action::Speak) == Verdict::Allowed)
 }

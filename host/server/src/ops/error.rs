@@ -56,6 +56,8 @@ pub enum Thing {
     Invite,
     /// `command_not_found`
     Command,
+    /// `voice_participant_not_found`
+    VoiceParticipant,
     /// `bot_not_found`
     Bot,
 }
@@ -78,6 +80,7 @@ impl Thing {
             Self::Command => "command",
             Self::Bot => "bot",
             Self::Invite => "invite",
+            Self::VoiceParticipant => "voice_participant",
         }
     }
 }

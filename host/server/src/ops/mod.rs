@@ -35,10 +35,11 @@ mod sessions;
 mod signals;
 mod uploads;
 mod users;
+mod voice;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use patchbay_store::{Page, Store};
@@ -61,6 +62,7 @@ pub use replay::{Replay, too_many_followed};
 pub use search::{IndexState, PdfReader};
 pub use sessions::{Caller, Device, LoggedIn};
 pub use users::ProfileChanges;
+pub use voice::Seat;
 
 use keys::Keys;
 use sessions::SessionCache;
@@ -94,6 +96,8 @@ struct Inner {
     journal: config::Journal,
     hooks: hooks::Hooks,
     plugin_log: PluginLog,
+    /// The rooms, on a server that runs and has voice.
+    voice: OnceLock<patchbay_voice::Voice>,
     /// Rung when jobs have been scheduled.
     jobs_changed: tokio::sync::Notify,
     /// Makes an account superuser from anywhere; none once there is a superuser.
@@ -134,6 +138,7 @@ impl Ops {
             journal: config.journal.clone(),
             hooks: hooks::Hooks::default(),
             plugin_log: PluginLog::default(),
+            voice: OnceLock::new(),
             jobs_changed: tokio::sync::Notify::new(),
             bootstrap: Mutex::new(bootstrap),
             public_url: config.server.url(),

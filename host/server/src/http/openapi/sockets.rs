@@ -22,9 +22,23 @@ pub(super) struct Frames {
 /// The sockets that have a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
-    Both,
+    All,
     Chat,
     Presence,
+    Voice,
+    ChatAndPresence,
+    ChatAndVoice,
+}
+
+impl On {
+    fn includes(self, door: Self) -> bool {
+        match self {
+            Self::All => true,
+            Self::ChatAndPresence => matches!(door, Self::Chat | Self::Presence),
+            Self::ChatAndVoice => matches!(door, Self::Chat | Self::Voice),
+            one => one == door,
+        }
+    }
 }
 
 struct Frame {
@@ -52,7 +66,9 @@ pub(super) fn describe(schemas: &mut Schemas) -> Frames {
     }
     described.insert("frame.plugin".into(), plugin_frame());
     let (mut text, mut sockets) = (String::new(), Map::new());
-    for (path, door) in [("/ws/chat", On::Chat), ("/ws/presence", On::Presence)] {
+    for (path, door) in
+        [("/ws/chat", On::Chat), ("/ws/presence", On::Presence), ("/ws/voice/{channel_id}", On::Voice)]
+    {
         let (client, server) = (of(&from_client, door), of(&from_server, door));
         // Writing to a String can't fail.
         let _ = write!(
@@ -73,7 +89,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Frames {
 }
 
 fn of(frames: &[Frame], door: On) -> Vec<&Frame> {
-    frames.iter().filter(|frame| frame.on == On::Both || frame.on == door).collect()
+    frames.iter().filter(|frame| frame.on.includes(door)).collect()
 }
 
 fn reference(prefix: &str, kind: &str) -> Value {
@@ -89,22 +105,23 @@ fn client_frames(schemas: &mut Schemas) -> Vec<Frame> {
         |on, kind, schema: fn(&mut Schemas) -> Value, meaning| plain(kind, on, schema(schemas), meaning);
     vec![
         data(
-            On::Both,
+            On::All,
             "authenticate",
             Schemas::request::<protocol::Authenticate>,
             "The first frame, unless the upgrade had the token; within 10 s.",
         ),
         data(
-            On::Both,
+            On::All,
             "heartbeat",
             Schemas::request::<protocol::Empty>,
             "Every `heartbeat_ms`. Answered by `heartbeat_ack`.",
         ),
         data(
-            On::Chat,
+            On::ChatAndVoice,
             "resume",
-            Schemas::request::<protocol::Resume>,
-            "Replays everything after `seq`. Answered by `resumed`, or by `resync` if something may be missing.",
+            resume,
+            "On a chat: replays everything after `seq`; answered by `resumed`, or by `resync` if something may be missing. In a \
+             voice channel: whether one is still that participant; answered by `ack` or `error`. `joined` says the same.",
         ),
         data(
             On::Chat,
@@ -121,6 +138,21 @@ fn client_frames(schemas: &mut Schemas) -> Vec<Frame> {
             "Follows public channels that one is not a member of.",
         ),
         data(On::Presence, "presence.set", Schemas::request::<protocol::SetStatus>, "Chooses a status."),
+        data(
+            On::Voice,
+            "offer",
+            Schemas::request::<protocol::VoiceOffer>,
+            "A WebRTC offer; again for more sections or an ICE restart. Answered by `answer`.",
+        ),
+        data(
+            On::Voice,
+            "candidate",
+            Schemas::request::<protocol::VoiceCandidate>,
+            "May be sent and need not be: the server learns where a client is from its packets.",
+        ),
+        data(On::Voice, "mute", Schemas::request::<protocol::VoiceMute>, "Mutes one's own microphone."),
+        data(On::Voice, "deafen", Schemas::request::<protocol::VoiceDeafen>, "Listens to nobody."),
+        data(On::Voice, "leave", Schemas::request::<protocol::Empty>, "Goes. `ended` follows."),
     ]
 }
 
@@ -133,15 +165,15 @@ fn server_frames(schemas: &mut Schemas) -> Vec<Frame> {
         schemas.answer::<protocol::Empty>(),
     ] });
     let mut frames = vec![
-        plain("hello", On::Both, schemas.answer::<protocol::Hello>(), "The connection is authenticated."),
+        plain("hello", On::All, schemas.answer::<protocol::Hello>(), "The connection is authenticated."),
         plain(
             "ack",
-            On::Both,
+            On::All,
             ack,
             "The request was carried out: with the message of `message.send`, the place from which a `subscribe` holds, the status that was set, or nothing.",
         ),
-        plain("error", On::Both, schemas.answer::<protocol::Refusal<'_>>(), "The request was refused."),
-        plain("heartbeat_ack", On::Both, schemas.answer::<protocol::Empty>(), "The server is there."),
+        plain("error", On::All, schemas.answer::<protocol::Refusal<'_>>(), "The request was refused."),
+        plain("heartbeat_ack", On::All, schemas.answer::<protocol::Empty>(), "The server is there."),
         plain("resumed", On::Chat, place.clone(), "Nothing is missing up to `seq`."),
         plain("resync", On::Chat, place, "Something may be missing: fetch afresh."),
         plain("typing", On::Chat, schemas.answer::<protocol::IsTyping>(), "Somebody is typing."),
@@ -153,11 +185,12 @@ fn server_frames(schemas: &mut Schemas) -> Vec<Frame> {
         ),
         plain(
             "presence.changed",
-            On::Both,
+            On::ChatAndPresence,
             schemas.answer::<protocol::PresenceOf>(),
             "Somebody came, went, or chose another status.",
         ),
     ];
+    frames.extend(voice_frames(schemas));
     let events = protocol::event_schemas(&mut schemas.answers);
     frames.extend(events.into_iter().map(|(kind, meaning, data)| Frame {
         counted: true,
@@ -166,8 +199,56 @@ fn server_frames(schemas: &mut Schemas) -> Vec<Frame> {
     frames
 }
 
+fn resume(schemas: &mut Schemas) -> Value {
+    let both =
+        [Schemas::request::<protocol::Resume>(schemas), Schemas::request::<protocol::VoiceResume>(schemas)];
+    json!({ "anyOf": both })
+}
+
+fn voice_frames(schemas: &mut Schemas) -> Vec<Frame> {
+    let membership = schemas.answer::<protocol::VoiceMembership>();
+    let participant = schemas.answer::<protocol::VoiceParticipant>();
+    vec![
+        plain("voice.joined", On::Chat, membership.clone(), "Somebody came into a voice channel."),
+        plain("voice.left", On::Chat, membership, "Somebody left a voice channel."),
+        plain(
+            "joined",
+            On::Voice,
+            schemas.answer::<protocol::VoiceJoined>(),
+            "One is in the room; after `hello`.",
+        ),
+        plain("answer", On::Voice, schemas.answer::<protocol::VoiceAnswer>(), "To an `offer`."),
+        plain("participant.joined", On::Voice, participant.clone(), "Somebody came in."),
+        plain("participant.updated", On::Voice, participant, "Somebody's state has changed."),
+        plain(
+            "participant.left",
+            On::Voice,
+            schemas.answer::<protocol::VoiceParticipantLeft>(),
+            "Somebody went.",
+        ),
+        plain(
+            "slot",
+            On::Voice,
+            schemas.answer::<protocol::VoiceSlot>(),
+            "Another voice, or none, is heard in this slot from now on.",
+        ),
+        plain(
+            "speaking",
+            On::Voice,
+            schemas.answer::<protocol::VoiceSpeaking>(),
+            "Somebody begins or ceases to speak.",
+        ),
+        plain(
+            "ended",
+            On::Voice,
+            schemas.answer::<protocol::VoiceEnded>(),
+            "One is no longer in the room; the socket closes with 1000.",
+        ),
+    ]
+}
+
 fn request(kind: &str, meaning: &str, data: &Value) -> Value {
-    let optional = kind == "heartbeat";
+    let optional = matches!(kind, "heartbeat" | "leave");
     let required = if optional { json!(["type"]) } else { json!(["type", "data"]) };
     json!({
         "description": meaning,

@@ -65,7 +65,11 @@ impl Ops {
         detached(async move { this.messages_found(viewer, query).await }).await
     }
 
-    async fn messages_found(&self, viewer: Option<UserId>, query: SearchQuery) -> Result<SearchPage<Message>> {
+    async fn messages_found(
+        &self,
+        viewer: Option<UserId>,
+        query: SearchQuery,
+    ) -> Result<SearchPage<Message>> {
         let (mut search, _) = check(viewer, &query)?;
         search.needs.extend(marks(&query.wanted).map(Need::AnyOf));
         search.rejects.extend(marks(&query.unwanted).map(Need::AnyOf));
