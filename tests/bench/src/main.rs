@@ -25,7 +25,7 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     ("plugin-call", plugin_call::run),
     ("plugin-route", || plugin_load::route().map_err(|error| error as _)),
     ("swap", || plugin_load::swap().map_err(|error| error as _)),
