@@ -72,7 +72,9 @@ async fn a_plugin_is_installed_granted_limited_and_replaced() {
     assert_eq!(root.get("/api/admin/plugins/kv-probe").await.expect(200)["state"], "disabled");
     plugin(&app, &["enable", "kv-probe"]).await.expect();
     let listed = plugin(&app, &["list"]).await.expect();
-    assert!(listed.starts_with("kv-probe\t0.1.0\tactive\nreactions\t"), "{listed}");
+    for line in ["kv-probe\t0.1.0\tactive\n", "reactions\t0.1.0\tactive\n", "digest\t0.1.0\tdisabled\n"] {
+        assert!(listed.contains(line), "{listed}");
+    }
     let inspected = plugin(&app, &["inspect", "kv-probe"]).await.expect();
     assert!(inspected.contains("state: active") && inspected.contains("  http_cpu_ms=50"), "{inspected}");
     let refused = plugin(&app, &["inspect", "nothing"]).await.expect_failure();

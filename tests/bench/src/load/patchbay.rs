@@ -50,7 +50,7 @@ impl Patchbay {
         let (process, address) = Process::start(&mut command, |line| {
             Some(line.split_once(" listens on http://")?.1.trim().to_owned())
         })?;
-        Ok(Self { address, process, data: data })
+        Ok(Self { address, process, data })
     }
 
     /// The file of its database, if it is one.

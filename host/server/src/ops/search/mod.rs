@@ -98,10 +98,9 @@ impl Ops {
 
     async fn files_found(&self, viewer: Option<UserId>, query: SearchQuery) -> Result<SearchPage<File>> {
         let (mut search, wanted_words) = check(viewer, &query)?;
-        let some = |ids: &Vec<_>| (!ids.is_empty()).then(|| ids.clone());
-        search.channels = some(&query.wanted.channels);
+        search.channels = Some(query.wanted.channels.clone()).filter(|ids| !ids.is_empty());
         search.not_channels = query.unwanted.channels.clone();
-        search.owners = (!query.wanted.senders.is_empty()).then(|| query.wanted.senders.clone());
+        search.owners = Some(query.wanted.senders.clone()).filter(|ids| !ids.is_empty());
         search.not_owners = query.unwanted.senders.clone();
         let _turn = self.turn().await?;
         let mut conn = self.0.store.read().await?;
