@@ -188,7 +188,7 @@ impl Parser {
         let value = if self.peek() == Some('"') {
             self.quoted(start)?
         } else {
-            self.to_space();
+            self.skip_to_space();
             self.text(value_start, self.at)
         };
         if value.trim().is_empty() {
@@ -223,7 +223,7 @@ impl Parser {
         is_there
     }
 
-    fn to_space(&mut self) {
+    fn skip_to_space(&mut self) {
         while self.peek().is_some_and(|c| !c.is_whitespace()) {
             self.at += 1;
         }
@@ -231,7 +231,7 @@ impl Parser {
 
     fn word(&mut self) -> What {
         let start = self.at;
-        self.to_space();
+        self.skip_to_space();
         let text = self.text(start, self.at);
         match text.strip_suffix('*') {
             Some(begun) => What::Words { text: begun.to_owned(), is_prefix: true },
