@@ -54,6 +54,8 @@ async fn bots_act_by_their_tokens_wherever_users_do() {
         assert_eq!(eve.get(&path).await.problem(404), "bot_not_found");
         assert_eq!(eve.delete(&path).await.problem(404), "bot_not_found");
         assert_eq!(ann.get(&path).await.expect(200)["owner_id"], bob.id, "a superuser's are all");
+        let token = json!({ "new_token": true });
+        assert_eq!(ann.patch(&path, &token).await.problem(403), "forbidden", "and would read along");
         assert_eq!(eve.get("/api/bots").await.expect(200)["items"], json!([]));
         assert!(bob.get("/api/bots").await.expect(200)["items"][0]["token"].is_null(), "told once");
         assert_eq!(bot.post("/api/bots", &json!({ "name": "child" })).await.problem(403), "forbidden");
@@ -254,8 +256,11 @@ async fn outgoing_webhooks_are_signed_and_tried_again() {
 
         // A receiver that never takes it: a dead letter, which can be sent again.
         let (dead, refusing) = receiver(&[503, 503, 503, 200]).await;
-        let changed = ann.patch(&path, &json!({ "url": dead, "channel_ids": [private] })).await.expect(200);
-        assert_eq!(changed["url"], dead.as_str());
+        let elsewhere = json!({ "url": dead });
+        assert_eq!(ann.patch(&path, &elsewhere).await.problem(403), "forbidden", "and would read along");
+        assert_eq!(bob.patch(&path, &elsewhere).await.expect(200)["url"], dead.as_str());
+        let paused = ann.patch(&path, &json!({ "is_active": false })).await.expect(200);
+        assert_eq!((&paused["is_active"], &paused["url"]), (&json!(false), &json!(dead)));
         assert_eq!(received.lock().await.len(), 3);
         let own = json!({ "url": dead, "events": ["message.*"], "channel_ids": [private] });
         ann.post("/api/hooks/outgoing", &own).await.expect(201);

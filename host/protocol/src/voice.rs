@@ -62,7 +62,6 @@ pub struct VoiceOffer {
 #[serde(deny_unknown_fields)]
 pub struct VoiceCandidate {
     /// As the browser gives it. The server needs none: it learns a client's address from its packets.
-    #[allow(dead_code)] // Taken, so that a client can send what it has.
     pub candidate: Value,
 }
 

@@ -14,9 +14,8 @@ use patchbay_sdk::{
 use sha2::Sha256;
 
 use crate::{
-    hex,
-    incoming::of_prefix,
-    outgoing::{Hook, bodies, key},
+    hex, hooks,
+    outgoing::{Hook, bodies},
 };
 
 /// How long a receiver may take, in ms.
@@ -46,7 +45,7 @@ pub fn plan(entries: &[Entry]) -> Result<(), Error> {
     if live.is_empty() {
         return Ok(());
     }
-    let (hooks, _) = of_prefix("out/", None, u32::MAX, |hook: &Hook| hook.is_active)?;
+    let (hooks, _) = hooks::all(None, u32::MAX, |hook: &Hook| hook.is_active)?;
     if hooks.is_empty() {
         return Ok(());
     }
@@ -111,7 +110,7 @@ pub fn deliver(job: &DueJob) -> Result<(), Error> {
     };
     let at = format!("{}{seq}", bodies(id));
     let Some(body) = kv::get(&at)? else { return Ok(()) };
-    let Some(hook) = state::get::<Hook>(&key(id))?.filter(|hook| hook.is_active) else {
+    let Some(hook) = state::get::<Hook>(&hooks::key::<Hook>(id))?.filter(|hook| hook.is_active) else {
         return kv::delete(&at).map(drop);
     };
     let now = deployment::now();
@@ -162,7 +161,7 @@ fn failed(hook: Hook, trouble: Trouble, now: Timestamp) -> Result<(), Error> {
     state::set(&trouble_of(hook.id), &Trouble { failures, until: now.saturating_add(pause) })?;
     if failures >= GIVE_UP {
         patchbay_sdk::warn!("outgoing webhook {} has failed {failures} times and is deactivated", hook.id);
-        state::set(&key(hook.id), &Hook { is_active: false, ..hook })?;
+        state::set(&hooks::key::<Hook>(hook.id), &Hook { is_active: false, ..hook })?;
     }
     Ok(())
 }

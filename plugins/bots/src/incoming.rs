@@ -11,7 +11,12 @@ use patchbay_sdk::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{bots::make, caller_id, hex, next_id, not_found, slack};
+use crate::{
+    bots::make,
+    caller_id, hex,
+    hooks::{self, Owned},
+    next_id, slack,
+};
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 64;
@@ -38,18 +43,22 @@ struct NewHook {
     name: String,
 }
 
-fn key(id: u64) -> String {
-    format!("in/{id:020}")
-}
+impl Owned for Hook {
+    const PREFIX: &str = "in/";
 
-impl Hook {
+    fn owner(&self) -> u64 {
+        self.owner
+    }
+
     fn shown(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "channel_id": self.channel, "bot_id": self.bot,
             "owner_id": self.owner, "created_at": rfc3339(self.created_at),
         })
     }
+}
 
+impl Hook {
     /// It is kept nowhere: only this plugin can derive it.
     fn secret(&self) -> Result<String, Error> {
         Ok(hex(&keys::derive(&format!("in/{}/{}", self.id, self.created_at))?))
@@ -74,7 +83,7 @@ pub fn create(call: &Call) -> Result<Answer, Problem> {
         owner,
         created_at: deployment::now(),
     };
-    state::set(&key(id), &hook)?;
+    state::set(&hooks::key::<Hook>(id), &hook)?;
     let mut shown = hook.shown();
     if let Some(fields) = shown.as_object_mut() {
         let url = format!("{}/api/hooks/{id}/{}", deployment::public_url(), hook.secret()?);
@@ -83,21 +92,13 @@ pub fn create(call: &Call) -> Result<Answer, Problem> {
     Ok(Answer::json(201, &shown))
 }
 
-/// The webhook, if it is the caller's; a superuser's are all.
-fn own(call: &Call) -> Result<Hook, Problem> {
-    let (caller, id) = (call.caller()?, call.id("hook_id")?);
-    let found: Option<Hook> = state::get(&key(id))?;
-    let owner = caller_id(caller)?;
-    found.filter(|hook| hook.owner == owner || caller.is_superuser()).ok_or_else(|| not_found("hook"))
-}
-
 pub fn get(call: &Call) -> Result<Answer, Problem> {
-    Ok(Answer::json(200, &own(call)?.shown()))
+    Ok(Answer::json(200, &hooks::own::<Hook>(call)?.shown()))
 }
 
 pub fn delete(call: &Call) -> Result<Answer, Problem> {
-    let hook = own(call)?;
-    kv::delete(&key(hook.id))?;
+    let hook = hooks::own::<Hook>(call)?;
+    kv::delete(&hooks::key::<Hook>(hook.id))?;
     match bots::delete(call.caller()?, hook.bot) {
         // Its owner has taken the bot out before.
         Ok(()) | Err(Error::NotFound(_)) => Ok(Answer::no_content()),
@@ -106,48 +107,14 @@ pub fn delete(call: &Call) -> Result<Answer, Problem> {
 }
 
 pub fn list(call: &Call) -> Result<Answer, Problem> {
-    let (caller, page) = (call.caller()?, call.page()?);
-    let owner = caller_id(caller)?;
-    let is_shown = |hook: &Hook| hook.owner == owner || caller.is_superuser();
-    let (items, has_more) = of_prefix("in/", page.after, page.limit, is_shown)?;
-    let items: Vec<_> = items.iter().map(Hook::shown).collect();
-    Ok(Answer::json(200, &json!({ "items": items, "has_more": has_more })))
-}
-
-/// A page of what is kept under a prefix with a number after it, and whether there is more.
-pub fn of_prefix<T: serde::de::DeserializeOwned>(
-    prefix: &str,
-    after: Option<u64>,
-    limit: u32,
-    is_shown: impl Fn(&T) -> bool,
-) -> Result<(Vec<T>, bool), Error> {
-    let mut after = after.map(|id| format!("{prefix}{id:020}"));
-    let mut found = Vec::new();
-    loop {
-        let entries = kv::scan(prefix, after.as_deref(), 200)?;
-        let is_last = entries.len() < 200;
-        after = entries.last().map(|entry| entry.key.clone());
-        for entry in entries {
-            let item = serde_json::from_slice(&entry.value)
-                .map_err(|error| Error::internal(format!("{}: {error}", entry.key)))?;
-            if is_shown(&item) {
-                if found.len() == limit as usize {
-                    return Ok((found, true));
-                }
-                found.push(item);
-            }
-        }
-        if is_last {
-            return Ok((found, false));
-        }
-    }
+    hooks::list::<Hook>(call)
 }
 
 /// What a sender that knows the secret has to say, in Slack's form; answers as Slack does.
 pub fn receive(call: &Call) -> Result<Answer, Problem> {
     let no_service = || Problem::new(404, "no_service", "There is no such webhook.");
     let id = call.id("hook_id").map_err(|_| no_service())?;
-    let hook: Hook = state::get(&key(id))?.ok_or_else(no_service)?;
+    let hook: Hook = state::get(&hooks::key::<Hook>(id))?.ok_or_else(no_service)?;
     // Of what is compared only a derived key is secret; how long it takes tells nothing that helps to find it.
     if hex(&sha256(call.param("secret"))) != hex(&sha256(&hook.secret()?)) {
         return Err(no_service());

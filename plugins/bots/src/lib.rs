@@ -5,6 +5,7 @@
 
 mod bots;
 mod delivery;
+mod hooks;
 mod incoming;
 mod outgoing;
 mod remind;

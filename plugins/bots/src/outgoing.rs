@@ -11,7 +11,11 @@ use patchbay_sdk::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{caller_id, hex, incoming::of_prefix, next_id, not_found};
+use crate::{
+    caller_id, hex,
+    hooks::{self, Owned},
+    next_id,
+};
 
 /// Most webhooks of one owner.
 const MAX_HOOKS: usize = 50;
@@ -50,28 +54,31 @@ struct Changes {
     is_active: Option<bool>,
 }
 
-pub fn key(id: u64) -> String {
-    format!("out/{id:020}")
-}
-
 /// Under which the bodies wait that are still to be sent.
 pub fn bodies(id: u64) -> String {
     format!("body/{id:020}/")
 }
 
-impl Hook {
+impl Owned for Hook {
+    const PREFIX: &str = "out/";
+
+    fn owner(&self) -> u64 {
+        self.owner
+    }
+
     fn shown(&self) -> Value {
         json!({
             "id": self.id, "url": self.url, "events": self.events, "channel_ids": self.channels,
             "owner_id": self.owner, "is_active": self.is_active, "created_at": rfc3339(self.created_at),
         })
     }
+}
 
+impl Hook {
     /// What its deliveries are signed with. It is kept nowhere: only this plugin can derive it.
     pub fn secret(&self) -> Result<String, Error> {
         Ok(hex(&keys::derive(&format!("out/{}/{}", self.id, self.created_at))?))
     }
-
     /// Whether it is for events of this kind and channel, as far as its owner asked.
     pub fn wants(&self, kind: &str, channel: u64) -> bool {
         let covers = |wanted: &String| match wanted.strip_suffix('*') {
@@ -126,7 +133,7 @@ pub fn create(call: &Call) -> Result<Answer, Problem> {
     if let Some(ids) = &new.channel_ids {
         check_channels(caller, ids)?;
     }
-    let (owned, _) = of_prefix("out/", None, u32::MAX, |hook: &Hook| hook.owner == owner)?;
+    let (owned, _) = hooks::all(None, u32::MAX, |hook: &Hook| hook.owner == owner)?;
     if owned.len() >= MAX_HOOKS {
         let why = format!("Nobody can own more than {MAX_HOOKS} outgoing webhooks.");
         return Err(Problem::new(409, "too_many_hooks", why));
@@ -140,7 +147,7 @@ pub fn create(call: &Call) -> Result<Answer, Problem> {
         is_active: true,
         created_at: deployment::now(),
     };
-    state::set(&key(hook.id), &hook)?;
+    state::set(&hooks::key::<Hook>(hook.id), &hook)?;
     let mut shown = hook.shown();
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("secret".to_owned(), hook.secret()?.into());
@@ -148,20 +155,21 @@ pub fn create(call: &Call) -> Result<Answer, Problem> {
     Ok(Answer::json(201, &shown))
 }
 
-/// The webhook, if it is the caller's; a superuser's are all.
-fn own(call: &Call) -> Result<Hook, Problem> {
-    let (caller, id) = (call.caller()?, call.id("hook_id")?);
-    let found: Option<Hook> = state::get(&key(id))?;
-    let owner = caller_id(caller)?;
-    found.filter(|hook| hook.owner == owner || caller.is_superuser()).ok_or_else(|| not_found("hook"))
-}
-
 pub fn get(call: &Call) -> Result<Answer, Problem> {
-    Ok(Answer::json(200, &own(call)?.shown()))
+    Ok(Answer::json(200, &hooks::own::<Hook>(call)?.shown()))
 }
 
 pub fn update(call: &Call) -> Result<Answer, Problem> {
-    let (hook, changes) = (own(call)?, call.json::<Changes>()?);
+    let (hook, changes) = (hooks::own::<Hook>(call)?, call.json::<Changes>()?);
+    let redirects = changes.url.is_some() || changes.events.is_some() || changes.channel_ids.is_some();
+    if redirects && hook.owner != caller_id(call.caller()?)? {
+        // What comes is what its owner may read, and that is not for whoever administers.
+        return Err(Problem::new(
+            403,
+            "forbidden",
+            "Only its owner can change where it leads and what it hears.",
+        ));
+    }
     changes.url.as_deref().map_or(Ok(()), check_url)?;
     changes.events.as_deref().map_or(Ok(()), check_events)?;
     changes.channel_ids.as_deref().map_or(Ok(()), |ids| check_channels(call.caller()?, ids))?;
@@ -172,15 +180,15 @@ pub fn update(call: &Call) -> Result<Answer, Problem> {
         is_active: changes.is_active.unwrap_or(hook.is_active),
         ..hook
     };
-    state::set(&key(changed.id), &changed)?;
+    state::set(&hooks::key::<Hook>(changed.id), &changed)?;
     // What was wrong with it may be right now.
     kv::delete(&crate::delivery::trouble_of(changed.id))?;
     Ok(Answer::json(200, &changed.shown()))
 }
 
 pub fn delete(call: &Call) -> Result<Answer, Problem> {
-    let hook = own(call)?;
-    kv::delete(&key(hook.id))?;
+    let hook = hooks::own::<Hook>(call)?;
+    kv::delete(&hooks::key::<Hook>(hook.id))?;
     kv::delete(&crate::delivery::trouble_of(hook.id))?;
     // What still waits finds no webhook and goes by itself; this is only sooner.
     for entry in kv::scan(&bodies(hook.id), None, 200)? {
@@ -193,10 +201,5 @@ pub fn delete(call: &Call) -> Result<Answer, Problem> {
 }
 
 pub fn list(call: &Call) -> Result<Answer, Problem> {
-    let (caller, page) = (call.caller()?, call.page()?);
-    let owner = caller_id(caller)?;
-    let is_shown = |hook: &Hook| hook.owner == owner || caller.is_superuser();
-    let (items, has_more) = of_prefix("out/", page.after, page.limit, is_shown)?;
-    let items: Vec<_> = items.iter().map(Hook::shown).collect();
-    Ok(Answer::json(200, &json!({ "items": items, "has_more": has_more })))
+    hooks::list::<Hook>(call)
 }

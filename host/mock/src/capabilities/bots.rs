@@ -117,7 +117,9 @@ impl Bots for World {
     async fn issue_token(&self, actor: &Actor, _: &str, id: UserId, scopes: Vec<String>) -> Answer<String> {
         let arguments = json!({ "actor": name_of(self, actor), "id": id.0, "scopes": scopes });
         self.call(("bots", "issue-token"), arguments, |state| {
-            own(state, actor, id)?;
+            if own(state, actor, id)?.owner != actor.user_id() {
+                return Err(forbidden("only its owner can have a bot's token"));
+            }
             if scopes.is_empty() || scopes.iter().any(|scope| !matches!(scope.as_str(), "read" | "write")) {
                 return Err(invalid("scopes must be one or both of read and write"));
             }

@@ -226,8 +226,8 @@ impl Ops {
     /// A new token for a bot, which is told this once; the one before is good for nothing any more.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] for other scopes than `read` and `write`; [`Error::Conflict`] with
-    /// `bot_inactive`.
+    /// [`Error::NotFound`]; [`Error::Forbidden`] for a superuser who isn't the owner; [`Error::Invalid`] for other scopes
+    /// than `read` and `write`; [`Error::Conflict`] with `bot_inactive`.
     pub async fn issue_bot_token(
         &self,
         actor: &Actor,
@@ -253,6 +253,10 @@ impl Ops {
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move {
                         let bot = own(tx.bot(id).await?, &actor, &plugin)?;
+                        if bot.owner_id != actor.user_id().map(|id| id.0) {
+                            // Whoever administers could read along in every channel that the bot is in.
+                            return Err(Error::Forbidden("only its owner can have a bot's token".into()));
+                        }
                         if !bot.is_active {
                             return Err(Error::Conflict("bot_inactive", "the bot is deactivated".into()));
                         }
