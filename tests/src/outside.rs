@@ -15,6 +15,11 @@ pub fn aiortc() -> Option<PathBuf> {
     installed("aiortc", build_dir().parent().unwrap().join("aiortc/bin/python"))
 }
 
+/// A Python that has Slack's libraries. None as for [`fuzzer`].
+pub fn slack() -> Option<PathBuf> {
+    installed("slack", build_dir().parent().unwrap().join("slack/bin/python"))
+}
+
 /// A browser. None as for [`fuzzer`].
 pub fn chromium() -> Option<PathBuf> {
     on_path("chromium")
