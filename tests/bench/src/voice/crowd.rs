@@ -38,7 +38,7 @@ use crate::load::Result;
 
 /// 20 ms of speech at 32 kbit/s.
 pub const PAYLOAD: &[u8] = &[0x78; 80];
-const PACKET: Duration = Duration::from_millis(20);
+pub const PACKET: Duration = Duration::from_millis(20);
 const LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 struct Client {
@@ -95,6 +95,16 @@ impl Crowd {
     /// From now on so many of each room speak.
     pub fn speakers(&mut self, speakers: usize) {
         self.speakers = speakers;
+    }
+
+    /// Where everybody listens, room by room.
+    pub fn addresses(&self) -> Vec<Vec<SocketAddr>> {
+        self.clients.chunks(self.people).map(|room| room.iter().map(|one| one.address).collect()).collect()
+    }
+
+    /// Packets that all have heard.
+    pub fn heard(&self) -> u64 {
+        self.clients.iter().map(|client| client.heard).sum()
     }
 
     /// Lets time pass.
