@@ -4,8 +4,7 @@ use std::{collections::hash_map::Entry as Place, sync::atomic::Ordering, time::I
 
 use crate::{
     MediaState, ParticipantId, Reason, Refusal, SdpError, View,
-    leg::Leg,
-    reception::Reception,
+    leg::{Figures, Leg},
     room::{Entrant, Room},
     sdp,
 };
@@ -93,7 +92,7 @@ impl Worker {
                     links: HashMap::new(),
                     received: 0,
                     forwarded: 0,
-                    lost: 0,
+                    gone: Figures::default(),
                     due: None,
                 })
             }
@@ -159,16 +158,8 @@ impl Worker {
         if let Some(open) = self.rooms.get_mut(&room) {
             open.room.media(now, id, MediaState::Connecting);
         }
-        let connection = Connection {
-            leg,
-            room,
-            began: now,
-            ufrags: Vec::new(),
-            addresses: Vec::new(),
-            due: None,
-            touched: false,
-            reception: Reception::default(),
-        };
+        let connection =
+            Connection { leg, room, began: now, ufrags: Vec::new(), addresses: Vec::new(), due: None };
         self.connections.insert(id, connection);
         self.note_ufrag(id);
         Ok(answer)
@@ -200,11 +191,14 @@ impl Worker {
     fn stats(&self) -> Vec<Stats> {
         let one = |(room, open): (&i64, &Open)| {
             let views = open.room.views();
-            let receptions =
-                || views.iter().filter_map(|view| self.connections.get(&view.id)).map(|one| one.reception);
+            let legs = || views.iter().filter_map(|view| self.connections.get(&view.id));
+            let figures: Vec<_> = legs().map(|one| one.leg.figures()).collect();
             Stats {
-                lost: open.lost + receptions().map(|one| one.lost()).sum::<u64>(),
-                jitter: receptions().map(|one| one.jitter()).fold(0.0, f64::max),
+                lost: open.gone.lost + figures.iter().map(|one| one.lost).sum::<u64>(),
+                unheard: open.gone.unheard + figures.iter().map(|one| one.unheard).sum::<u64>(),
+                resent: open.gone.resent + figures.iter().map(|one| one.resent).sum::<u64>(),
+                jitter: figures.iter().map(|one| one.jitter).fold(0.0, f64::max),
+                round_trip: figures.iter().filter_map(|one| one.round_trip).max(),
                 room: *room,
                 participants: views.len(),
                 connected: views.iter().filter(|view| view.media == MediaState::Connected).count(),

@@ -343,7 +343,7 @@ impl Thread {
                 goes_on &= self.worker.command(now, command);
             }
             self.worker.tick(now);
-            net::send(&self.socket, self.is_v6, self.worker.drain(now));
+            net::send(&self.socket, self.is_v6, self.worker.drain());
         }
     }
 

@@ -232,7 +232,7 @@ impl World {
                 }
                 self.worker.datagram(self.now, *from, bytes);
             }
-            let to_clients: Vec<_> = self.worker.drain(self.now).collect();
+            let to_clients: Vec<_> = self.worker.drain().collect();
             if to_host.is_empty() && to_clients.is_empty() {
                 return;
             }
@@ -258,7 +258,7 @@ impl World {
             ecn: None,
             transport_protocol: TransportProtocol::UDP,
         };
-        let message = datagram.bytes.clone();
+        let message = BytesMut::from(&datagram.bytes[..]);
         client.core.handle_read(TaggedBytesMut { now: self.now, transport, message }).unwrap();
         while client.core.poll_event().is_some() {}
         while let Some(TaggedRTCMessage { message, .. }) = client.core.poll_read() {
