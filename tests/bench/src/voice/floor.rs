@@ -32,7 +32,8 @@ pub fn run(crowd: &mut Crowd, time: Duration) -> Result<f64> {
     let before = crowd.heard();
     crowd.speakers(0);
     let (spent, sent) = thread::scope(|scope| {
-        let sender = scope.spawn(|| send(&rooms, time));
+        let sender =
+            thread::Builder::new().name("floor".to_owned()).spawn_scoped(scope, || send(&rooms, time))?;
         crowd.run(time + PACKET * 5)?;
         sender.join().map_err(|_| "the sender has failed")?
     })?;
