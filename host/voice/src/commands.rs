@@ -4,6 +4,7 @@ use std::{collections::hash_map::Entry as Place, sync::atomic::Ordering, time::I
 
 use crate::{
     MediaState, ParticipantId, Reason, Refusal, SdpError, View,
+    diagnosis::{self, Candidate},
     leg::{Figures, Leg},
     room::{Entrant, Room},
     sdp,
@@ -33,6 +34,7 @@ impl Worker {
                 reply(answer);
                 self.tell(now, room, true);
             }
+            Command::Candidate { room, link, id, candidate } => self.candidate(room, link, id, &candidate),
             Command::Set { room, id, muted, deafened } => {
                 self.in_room(now, room, |open| open.set(now, id, muted, deafened));
             }
@@ -140,8 +142,21 @@ impl Worker {
     ) -> Result<(String, Vec<Option<String>>), Refusal> {
         let connection = self.connections.get_mut(&id).ok_or(Refusal::NotHere)?;
         let answer = connection.leg.answer(now, offer)?;
+        connection.candidates.clone_from(&offer.candidates);
         self.note_ufrag(id);
         Ok(answer)
+    }
+
+    /// Where a client says that it is: it is sent nothing there before it has asked from there.
+    fn candidate(&mut self, room: i64, link: u64, id: ParticipantId, candidate: &str) {
+        let is_its_own = self.rooms.get(&room).is_some_and(|open| open.room.link(id) == Some(link));
+        if let Some(connection) = self.connections.get_mut(&id).filter(|_| is_its_own)
+            && connection.candidates.len() < diagnosis::MOST
+            && let Some(candidate) = Candidate::parse(candidate)
+            && !connection.candidates.contains(&candidate)
+        {
+            connection.candidates.push(candidate);
+        }
     }
 
     fn connect(
@@ -158,8 +173,15 @@ impl Worker {
         if let Some(open) = self.rooms.get_mut(&room) {
             open.room.media(now, id, MediaState::Connecting);
         }
-        let connection =
-            Connection { leg, room, began: now, ufrags: Vec::new(), addresses: Vec::new(), due: None };
+        let connection = Connection {
+            leg,
+            room,
+            began: now,
+            ufrags: Vec::new(),
+            addresses: Vec::new(),
+            due: None,
+            candidates: offer.candidates.clone(),
+        };
         self.connections.insert(id, connection);
         self.note_ufrag(id);
         Ok(answer)

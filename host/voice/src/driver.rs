@@ -223,6 +223,11 @@ impl Voice {
         self.send(room, Command::Offer { room, link, id, sdp, reply: Box::new(reply) });
     }
 
+    /// Where a client says that it is; told to the operator if no connection comes about.
+    pub fn candidate(&self, room: i64, link: u64, id: ParticipantId, candidate: String) {
+        self.send(room, Command::Candidate { room, link, id, candidate });
+    }
+
     /// What a participant says of its microphone, and of whether it listens.
     pub fn set(&self, room: i64, id: ParticipantId, muted: Option<bool>, deafened: Option<bool>) {
         self.send(room, Command::Set { room, id, muted, deafened });

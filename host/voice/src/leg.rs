@@ -11,6 +11,7 @@ mod keys;
 mod media;
 mod out;
 mod setup;
+mod sound;
 
 use std::{
     net::SocketAddr,
@@ -28,16 +29,13 @@ use rtc::{
         state::{RTCIceConnectionState, RTCPeerConnectionState},
         transport::RTCDtlsTransportState,
     },
-    rtcp::{
-        self, receiver_report::ReceiverReport, sender_report::SenderReport,
-        transport_feedbacks::transport_layer_nack::TransportLayerNack,
-    },
     rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit, rtp_sender::RtpCodecKind},
     sansio::Protocol,
     shared::{TaggedBytesMut, TransportContext, TransportProtocol, error::Error},
 };
 
 use crate::{
+    diagnosis::{self, Attempt},
     sdp::{Offer, SdpError},
     wire,
 };
@@ -53,6 +51,8 @@ const MAX_REPORTERS: usize = 16;
 const SILENT: Duration = Duration::from_millis(1_500);
 /// How long after ICE the handshake begins: at once it would overtake the answer that completes ICE on the other side.
 const KICK: Duration = Duration::from_millis(20);
+/// How often the core is driven once it is connected, if no datagram does.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often reports are sent while there is sound.
 const REPORT: Duration = Duration::from_secs(2);
 /// How long nothing may come until the media count as lost. Browsers ask for consent every 5 s (RFC 7675).
@@ -124,7 +124,8 @@ pub(crate) struct Common {
 }
 
 pub(crate) struct Leg {
-    core: RTCPeerConnection,
+    /// Apart from the rest: it is large, and packets don't touch it.
+    core: Box<RTCPeerConnection>,
     escrow: Arc<Escrow>,
     /// Since DTLS has agreed upon keys.
     media: Option<Media>,
@@ -143,6 +144,8 @@ pub(crate) struct Leg {
     round_trip: Option<Duration>,
     alive: Instant,
     pub health: Health,
+    /// Where requests came from, with and without the right password.
+    pub attempts: Vec<Attempt>,
     /// What the user name of the last request with a right password asked for: to move the path here.
     nominates: bool,
 }
@@ -181,7 +184,7 @@ impl Leg {
             outs.push(Out::add(&mut core, index)?);
         }
         Ok(Self {
-            core,
+            core: Box::new(core),
             escrow,
             media: None,
             common: common.clone(),
@@ -198,6 +201,7 @@ impl Leg {
             round_trip: None,
             alive: now,
             health: Health::Connecting,
+            attempts: Vec::new(),
             nominates: false,
         })
     }
@@ -318,13 +322,15 @@ impl Leg {
             wire::Kind::Rtcp => return self.reports(now, from, bytes, effects),
             wire::Kind::Stun | wire::Kind::Dtls | wire::Kind::Junk => {}
         }
-        let Some(local) = self.common.local.iter().find(|local| local.is_ipv4() == from.is_ipv4()) else {
-            return;
-        };
-        self.nominates = kind == wire::Kind::Stun
-            && wire::binding_request(bytes).is_some_and(|request| request.use_candidate);
+        let same_family = |local: &&SocketAddr| local.is_ipv4() == from.is_ipv4();
+        let Some(local) = self.common.local.iter().find(same_family).copied() else { return };
+        let request = if kind == wire::Kind::Stun { wire::binding_request(bytes) } else { None };
+        if request.is_some() {
+            self.note_attempt(from);
+        }
+        self.nominates = request.is_some_and(|request| request.use_candidate);
         let transport = TransportContext {
-            local_addr: *local,
+            local_addr: local,
             peer_addr: from,
             ecn: None,
             transport_protocol: TransportProtocol::UDP,
@@ -337,66 +343,12 @@ impl Leg {
         }
     }
 
-    /// A packet of the microphone.
-    fn sound(&mut self, now: Instant, from: SocketAddr, bytes: &[u8], effects: &mut Effects) {
-        let Some(packet) = self.media.as_mut().and_then(|media| media.decrypt(now, bytes)) else { return };
-        self.is_at(now, from, false);
-        let level = self.microphone.level.and_then(|id| packet.header.get_extension(id));
-        effects.heard.push(Heard {
-            sequence: packet.header.sequence_number,
-            timestamp: packet.header.timestamp,
-            marker: packet.header.marker,
-            level: level.and_then(|bytes| bytes.first().map(|byte| byte & 0x7F)),
-            is_red: Some(packet.header.payload_type) == self.microphone.red,
-            payload: packet.payload,
-        });
-        self.ask(now, effects);
-    }
-
-    /// Asks for packets that are missing, of a client that has agreed to be asked.
-    fn ask(&mut self, now: Instant, effects: &mut Effects) {
-        if let Some(media) = self.media.as_mut().filter(|_| self.microphone.has_nack)
-            && media.asks_at().is_some_and(|at| at <= now)
-            && let (Some(bytes), Some(path)) = (media.ask(now), &self.path)
-        {
-            effects.send.push(Datagram { to: path.to, bytes });
+    fn note_attempt(&mut self, from: SocketAddr) {
+        if let Some(known) = self.attempts.iter_mut().find(|known| known.from == from) {
+            known.requests = known.requests.saturating_add(1);
+        } else if self.attempts.len() < diagnosis::MOST {
+            self.attempts.push(Attempt { from, requests: 1, was_answered: false });
         }
-    }
-
-    /// What the client says of what it sends and hears.
-    fn reports(&mut self, now: Instant, from: SocketAddr, bytes: &[u8], effects: &mut Effects) {
-        let Some(media) = &mut self.media else { return };
-        let began = media.began();
-        let packets = media.reports(bytes);
-        if packets.is_empty() {
-            return;
-        }
-        for packet in &packets {
-            let packet = packet.as_any();
-            let receptions = if let Some(report) = packet.downcast_ref::<SenderReport>() {
-                media.reported(now, report.ssrc, report.ntp_time);
-                report.reports.as_slice()
-            } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
-                report.reports.as_slice()
-            } else {
-                &[]
-            };
-            for reception in receptions {
-                if let Some(out) = self.outs.iter_mut().find(|out| out.ssrc() == reception.ssrc) {
-                    self.round_trip = out.reception(now, began, reception).or(self.round_trip);
-                }
-            }
-            if let Some(nack) = packet.downcast_ref::<TransportLayerNack>()
-                && let Some(out) = self.outs.iter_mut().find(|out| out.ssrc() == nack.media_ssrc)
-                && let Some(path) = &self.path
-            {
-                let missing = nack.nacks.iter().flat_map(|pair| pair.into_iter());
-                effects.send.extend(
-                    missing.filter_map(|one| out.again(one)).map(|bytes| Datagram { to: path.to, bytes }),
-                );
-            }
-        }
-        self.is_at(now, from, false);
     }
 
     /// Time has passed.
@@ -416,21 +368,6 @@ impl Leg {
         }
     }
 
-    /// Says how sound arrives here, and what was sent; nothing while there is none.
-    fn report(&mut self, now: Instant, effects: &mut Effects) {
-        let (Some(media), Some(path)) = (&mut self.media, &self.path) else { return };
-        let began = media.began();
-        let sent = self.outs.iter_mut().filter_map(|out| out.report(now, began));
-        let mut reports: Vec<Box<dyn rtcp::Packet>> =
-            sent.map(|report| Box::new(report) as Box<dyn rtcp::Packet>).collect();
-        if let Some(report) = media.receiver_report(now) {
-            reports.push(Box::new(report));
-        }
-        if let Some(bytes) = media.encrypt_reports(&reports) {
-            effects.send.push(Datagram { to: path.to, bytes });
-        }
-    }
-
     /// When [`Leg::tick`] is to be called.
     pub fn deadline(&self) -> Option<Instant> {
         let is_connected = self.health == Health::Connected;
@@ -438,28 +375,6 @@ impl Leg {
         let report = is_connected.then_some(self.report_due);
         let asks = self.media.as_ref().filter(|_| self.microphone.has_nack).and_then(Media::asks_at);
         [self.core_due, self.kick, lost, report, asks].into_iter().flatten().min()
-    }
-
-    /// Puts a packet into a slot; what is to be sent, if it leaves.
-    pub fn forward(&mut self, now: Instant, slot: usize, key: u64, heard: &Heard) -> Option<Datagram> {
-        let out = self.outs.get_mut(slot).filter(|out| out.is_open)?;
-        let (media, path) = (self.media.as_mut()?, self.path.as_ref()?);
-        let (header, payload) = out.packet(now, key, heard)?;
-        let bytes = media.encrypt(header, &payload)?;
-        out.leaves(now, payload.len(), bytes.clone());
-        Some(Datagram { to: path.to, bytes })
-    }
-
-    /// How its sound fares.
-    pub fn figures(&self) -> Figures {
-        let microphones = || self.media.iter().flat_map(|media| &media.microphones).map(|one| &one.reception);
-        Figures {
-            lost: microphones().map(|one| one.lost()).sum(),
-            jitter: microphones().map(|one| one.jitter()).fold(0.0, f64::max),
-            unheard: self.outs.iter().map(|out| u64::from(out.lost)).sum(),
-            resent: self.outs.iter().map(|out| out.resent).sum(),
-            round_trip: self.round_trip,
-        }
     }
 
     /// Takes what the core has to say and to send.
@@ -484,6 +399,9 @@ impl Leg {
             if wire::is_binding_success(&out.message) {
                 // Only a request with the right password is answered with success.
                 self.is_at(now, to, self.nominates);
+                if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.from == to) {
+                    attempt.was_answered = true;
+                }
                 effects.learned.push(to);
             } else if wire::is_binding_request(&out.message) {
                 effects.learned.push(to);
@@ -496,6 +414,10 @@ impl Leg {
             effects.send.push(Datagram { to, bytes: out.message.freeze() });
         }
         self.core_due = self.core.poll_timeout();
+        if self.health == Health::Connected {
+            // It only wants to see whether a check is to be repeated, several times a second.
+            self.core_due = self.core_due.map(|at| at.max(now + IDLE));
+        }
     }
 
     /// ICE and DTLS are done.

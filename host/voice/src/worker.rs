@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     Limits, Link, MediaState, Observed, ParticipantId, Reason, Refusal, Told, View,
+    diagnosis::{self, Candidate},
     leg::{Common, Datagram, Effects, Figures, Health, Heard, Leg},
     room::{Entrant, Output, Room},
     wire,
@@ -81,6 +82,13 @@ pub(crate) enum Command {
         id: ParticipantId,
         sdp: String,
         reply: Reply<Result<Answer, Refusal>>,
+    },
+    /// A candidate, as the client wrote it.
+    Candidate {
+        room: i64,
+        link: u64,
+        id: ParticipantId,
+        candidate: String,
     },
     Set {
         room: i64,
@@ -154,6 +162,8 @@ struct Connection {
     ufrags: Vec<String>,
     addresses: Vec<SocketAddr>,
     due: Option<Instant>,
+    /// Where the client says that it is.
+    candidates: Vec<Candidate>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -417,41 +427,21 @@ impl Open {
 
 /// Says what an operator can do about a connection that did not come about, or was lost.
 fn explain(room: i64, view: &View, why: Reason, connection: Option<&Connection>, common: &Common) {
-    let announced: Vec<_> = common.announce.iter().map(ToString::to_string).collect();
-    let announced = announced.join(", ");
     let (participant, user) = (view.id.0, view.user);
     let Some(connection) = connection else {
         tracing::info!(room, participant, user, "a voice client joined and made no offer");
         return;
     };
-    let seen: Vec<_> = connection.leg.addresses().iter().map(ToString::to_string).collect();
     let after = connection.began.elapsed().as_secs();
     if why == Reason::MediaLost {
+        let seen: Vec<_> = connection.leg.addresses().iter().map(ToString::to_string).collect();
         let seen = seen.join(", ");
         tracing::info!(room, participant, user, seen, after, "a voice client has gone without a word");
-    } else if seen.is_empty() {
-        tracing::warn!(
-            room,
-            participant,
-            user,
-            announced,
-            after,
-            "a voice client never reached the server: it was told to send UDP to the announced addresses and nothing came. \
-             Open that UDP port, set voice.public_ip to the address that clients reach, or give them a TURN server (voice.turn)"
-        );
-    } else {
-        let seen = seen.join(", ");
-        tracing::warn!(
-            room,
-            participant,
-            user,
-            announced,
-            seen,
-            after,
-            "a voice client reached the server, but the encrypted connection did not come about: packets from the server to \
-             the addresses where it was seen may be lost on the way"
-        );
+        return;
     }
+    let (candidates, attempts) = (&connection.candidates, &connection.leg.attempts);
+    let (pairs, advice) = diagnosis::diagnose(&common.announce, candidates, attempts);
+    tracing::warn!(room, participant, user, after, pairs, "a voice client got no connection. {advice}");
 }
 
 #[path = "commands.rs"]

@@ -34,10 +34,17 @@ const fn levels() -> [u8; 128] {
     levels
 }
 
+/// A packet that has left, before its encryption: its payload is shared with all who hear it, and to encrypt it again with the same
+/// numbers makes the same packet.
 struct Sent {
     sequence: u16,
+    timestamp: u32,
+    payload_type: u8,
+    marker: bool,
     again: u8,
-    bytes: Bytes,
+    /// The value of its level's extension.
+    level: Option<Bytes>,
+    payload: Bytes,
 }
 
 pub(super) struct Out {
@@ -91,6 +98,8 @@ impl Out {
 
     /// The client has agreed to these.
     pub fn agreed(&mut self, types: Types) {
+        // What was encrypted with one header must not be with another one under the same numbers.
+        self.history.clear();
         self.types = types;
         self.header.extensions.clear();
         self.header.extension_profile = rtp::header::EXTENSION_PROFILE_ONE_BYTE;
@@ -122,27 +131,48 @@ impl Out {
         Some((header, payload))
     }
 
-    /// The packet of which the header was asked last leaves, encrypted.
-    pub fn leaves(&mut self, now: Instant, payload: usize, bytes: Bytes) {
+    /// The packet of which the header was asked last leaves.
+    pub fn leaves(&mut self, now: Instant, payload: Bytes) {
         if self.history.is_empty() {
             self.history.resize_with(HISTORY, || None);
         }
         self.left = Some(now);
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(u32::try_from(payload).unwrap_or(0));
-        let sequence = self.header.sequence_number;
-        if let Some(place) = self.history.get_mut(usize::from(sequence) % HISTORY) {
-            *place = Some(Sent { sequence, again: 0, bytes });
+        self.octets = self.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
+        let header = &self.header;
+        let level = header.extensions.first().filter(|_| header.extension);
+        let sent = Sent {
+            sequence: header.sequence_number,
+            timestamp: header.timestamp,
+            payload_type: header.payload_type,
+            marker: header.marker,
+            again: 0,
+            level: level.map(|extension| extension.payload.clone()),
+            payload,
+        };
+        if let Some(place) = self.history.get_mut(usize::from(sent.sequence) % HISTORY) {
+            *place = Some(sent);
         }
     }
 
-    /// A packet that the listener asks for again, as it left: it is the same packet, under the same key.
-    pub fn again(&mut self, sequence: u16) -> Option<Bytes> {
+    /// A packet that the listener asks for again, as it was.
+    pub fn again(&mut self, sequence: u16) -> Option<(rtp::Header, Bytes)> {
         let place = self.history.get_mut(usize::from(sequence) % HISTORY)?;
         let sent = place.as_mut().filter(|sent| sent.sequence == sequence && sent.again < RESENDS)?;
         sent.again += 1;
         self.resent += 1;
-        Some(sent.bytes.clone())
+        let mut header = rtp::Header {
+            sequence_number: sent.sequence,
+            timestamp: sent.timestamp,
+            payload_type: sent.payload_type,
+            marker: sent.marker,
+            extension: sent.level.is_some(),
+            ..self.header.clone()
+        };
+        if let (Some(extension), Some(level)) = (header.extensions.first_mut(), &sent.level) {
+            extension.payload.clone_from(level);
+        }
+        Some((header, sent.payload.clone()))
     }
 
     /// A report, if anything has left since the last one (RFC 3550, 6.4.1).
@@ -204,15 +234,19 @@ mod tests {
     fn what_left_can_be_sent_again_a_few_times() {
         let now = Instant::now();
         let mut out = out();
+        let mut at_68 = 0;
         for sequence in 0..70 {
             let (header, _) = out.packet(now, 1, &heard(sequence)).unwrap();
+            at_68 = if header.sequence_number == 68 { header.timestamp } else { at_68 };
             assert_eq!(header.sequence_number, 65_535_u16.wrapping_add(sequence));
-            let bytes = Bytes::from(vec![u8::try_from(sequence).unwrap()]);
-            out.leaves(now, 3, bytes);
+            out.leaves(now, Bytes::from(vec![u8::try_from(sequence).unwrap()]));
         }
         assert_eq!(out.again(65_535), None, "70 packets ago");
         for _ in 0..RESENDS {
-            assert_eq!(out.again(68), Some(Bytes::from_static(&[69])));
+            let (header, payload) = out.again(68).unwrap();
+            assert_eq!((header.sequence_number, header.timestamp), (68, at_68));
+            assert_eq!(header.get_extension(3), Some(Bytes::from_static(&[0x80 | 30])));
+            assert_eq!(payload, Bytes::from_static(&[69]));
         }
         assert_eq!(out.again(68), None, "enough");
         assert_eq!(out.again(69), None, "has not left yet");
@@ -225,7 +259,7 @@ mod tests {
         let mut out = out();
         assert_eq!(out.report(began, began), None, "nothing has left");
         out.packet(began, 1, &heard(1)).unwrap();
-        out.leaves(began, 3, Bytes::new());
+        out.leaves(began, Bytes::from_static(&[1, 2, 3]));
         let sent = began + Duration::from_millis(500);
         let report = out.report(sent, began).unwrap();
         assert_eq!(report.rtp_time, out.header.timestamp.wrapping_add(24_000));
