@@ -125,6 +125,8 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     let voice = python::VOICE.provide(tree);
     let browser = python::provide_program("chromium", "chromium");
     let turn = python::provide_program("turnserver", "coturn");
+    let networks = [("ip", "iproute2"), ("nft", "nftables")]
+        .map(|(program, package)| python::provide_program(program, package));
     let missing = examples::provide(tree)?;
     step("running the tests");
     let mut runner = cargo(tree);
@@ -146,6 +148,11 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     if !voice || !browser || !turn {
         step(
             "SKIPPED: aiortc, Chromium or coturn could not be installed, so voice was not tried with all kinds of clients",
+        );
+    }
+    if networks.contains(&false) {
+        step(
+            "SKIPPED: ip or nft could not be installed, so voice was not tried behind a NAT, without UDP, and by IPv6 only",
         );
     }
     if !missing.is_empty() {

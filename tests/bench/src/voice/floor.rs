@@ -39,7 +39,7 @@ pub fn run(crowd: &mut Crowd, time: Duration) -> Result<f64> {
     })?;
     crowd.speakers(SPEAKERS);
     let read = crowd.heard() - before;
-    if read < sent - sent / 50 {
+    if read < sent - sent / 10 {
         return Err(format!("only {read} of {sent} packets were read").into());
     }
     Ok(spent.as_secs_f64() * 1e6 / sent as f64)
