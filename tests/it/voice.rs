@@ -2,6 +2,7 @@
 
 mod client;
 mod foreign;
+mod networks;
 
 use std::time::{Duration, Instant};
 

@@ -433,7 +433,10 @@ async fn launch(
         around.etc.as_ref().map(|etc| NameServer::command(etc, "exec \\\"\\$0\\\" \\\"\\$@\\\""));
     let run = with_names.unwrap_or_else(|| "exec \"$0\" \"$@\"".to_owned());
     command.args(["-c", &format!("trap '' XFSZ; {run}")]).arg(program());
-    command.arg("serve").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]);
+    command.arg("serve").arg("--data-dir").arg(data);
+    if !settings.iter().any(|setting| setting.starts_with("server.listen=")) {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     for setting in settings {
         match setting.as_str() {
             flag if flag.starts_with("--") => command.arg(flag),

@@ -61,7 +61,8 @@ pub struct VoiceOffer {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VoiceCandidate {
-    /// As the browser gives it. The server needs none: it learns a client's address from its packets.
+    /// As the browser gives it. The server needs none, since it learns a client's address from its packets; its log tells of them if no
+    /// connection comes about.
     pub candidate: Value,
 }
 

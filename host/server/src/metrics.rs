@@ -255,7 +255,9 @@ fn rooms(registry: &mut Registry, rooms: &[Stats]) {
     let (people, connected, speaking) = (gauges(), gauges(), gauges());
     let counters = || Family::<OfRoom, Counter>::default();
     let (received, forwarded, lost) = (counters(), counters(), counters());
-    let jitter = Family::<OfRoom, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    let (unheard, resent) = (counters(), counters());
+    let times = || Family::<OfRoom, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    let (jitter, round_trip) = (times(), times());
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     for room in rooms {
         let of = OfRoom { channel: room.room };
@@ -265,7 +267,12 @@ fn rooms(registry: &mut Registry, rooms: &[Stats]) {
         received.get_or_create(&of).inc_by(room.received);
         forwarded.get_or_create(&of).inc_by(room.forwarded);
         lost.get_or_create(&of).inc_by(room.lost);
+        unheard.get_or_create(&of).inc_by(room.unheard);
+        resent.get_or_create(&of).inc_by(room.resent);
         jitter.get_or_create(&of).set(room.jitter / 1e3);
+        if let Some(time) = room.round_trip {
+            round_trip.get_or_create(&of).set(time.as_secs_f64());
+        }
     }
     registry.register("participants", "People in a voice channel", people);
     registry.register("connected", "People whose sound flows", connected);
@@ -276,7 +283,18 @@ fn rooms(registry: &mut Registry, rooms: &[Stats]) {
         "Packets from microphones that never came, since the room opened",
         lost,
     );
+    registry.register(
+        "listener_packets_lost",
+        "Packets that listeners report as lost, since the room opened",
+        unheard,
+    );
+    registry.register(
+        "packets_resent",
+        "Packets sent again because a listener asked, since the room opened",
+        resent,
+    );
     registry.register("jitter_seconds", "The worst jitter of a microphone", jitter);
+    registry.register("round_trip_seconds", "The longest way to a client and back", round_trip);
     registry.register("packets_forwarded", "Packets to listeners, since the room opened", forwarded);
 }
 

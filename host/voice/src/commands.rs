@@ -4,8 +4,8 @@ use std::{collections::hash_map::Entry as Place, sync::atomic::Ordering, time::I
 
 use crate::{
     MediaState, ParticipantId, Reason, Refusal, SdpError, View,
-    leg::Leg,
-    reception::Reception,
+    diagnosis::{self, Candidate},
+    leg::{Figures, Leg},
     room::{Entrant, Room},
     sdp,
 };
@@ -34,6 +34,7 @@ impl Worker {
                 reply(answer);
                 self.tell(now, room, true);
             }
+            Command::Candidate { room, link, id, candidate } => self.candidate(room, link, id, &candidate),
             Command::Set { room, id, muted, deafened } => {
                 self.in_room(now, room, |open| open.set(now, id, muted, deafened));
             }
@@ -93,7 +94,7 @@ impl Worker {
                     links: HashMap::new(),
                     received: 0,
                     forwarded: 0,
-                    lost: 0,
+                    gone: Figures::default(),
                     due: None,
                 })
             }
@@ -141,8 +142,21 @@ impl Worker {
     ) -> Result<(String, Vec<Option<String>>), Refusal> {
         let connection = self.connections.get_mut(&id).ok_or(Refusal::NotHere)?;
         let answer = connection.leg.answer(now, offer)?;
+        connection.candidates.clone_from(&offer.candidates);
         self.note_ufrag(id);
         Ok(answer)
+    }
+
+    /// Where a client says that it is: it is sent nothing there before it has asked from there.
+    fn candidate(&mut self, room: i64, link: u64, id: ParticipantId, candidate: &str) {
+        let is_its_own = self.rooms.get(&room).is_some_and(|open| open.room.link(id) == Some(link));
+        if let Some(connection) = self.connections.get_mut(&id).filter(|_| is_its_own)
+            && connection.candidates.len() < diagnosis::MOST
+            && let Some(candidate) = Candidate::parse(candidate)
+            && !connection.candidates.contains(&candidate)
+        {
+            connection.candidates.push(candidate);
+        }
     }
 
     fn connect(
@@ -166,8 +180,7 @@ impl Worker {
             ufrags: Vec::new(),
             addresses: Vec::new(),
             due: None,
-            touched: false,
-            reception: Reception::default(),
+            candidates: offer.candidates.clone(),
         };
         self.connections.insert(id, connection);
         self.note_ufrag(id);
@@ -200,11 +213,14 @@ impl Worker {
     fn stats(&self) -> Vec<Stats> {
         let one = |(room, open): (&i64, &Open)| {
             let views = open.room.views();
-            let receptions =
-                || views.iter().filter_map(|view| self.connections.get(&view.id)).map(|one| one.reception);
+            let legs = || views.iter().filter_map(|view| self.connections.get(&view.id));
+            let figures: Vec<_> = legs().map(|one| one.leg.figures()).collect();
             Stats {
-                lost: open.lost + receptions().map(|one| one.lost()).sum::<u64>(),
-                jitter: receptions().map(|one| one.jitter()).fold(0.0, f64::max),
+                lost: open.gone.lost + figures.iter().map(|one| one.lost).sum::<u64>(),
+                unheard: open.gone.unheard + figures.iter().map(|one| one.unheard).sum::<u64>(),
+                resent: open.gone.resent + figures.iter().map(|one| one.resent).sum::<u64>(),
+                jitter: figures.iter().map(|one| one.jitter).fold(0.0, f64::max),
+                round_trip: figures.iter().filter_map(|one| one.round_trip).max(),
                 room: *room,
                 participants: views.len(),
                 connected: views.iter().filter(|view| view.media == MediaState::Connected).count(),

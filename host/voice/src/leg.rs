@@ -1,14 +1,21 @@
-//! One participant's connection on the `rtc` core: ICE-lite, DTLS, SRTP, one section that may send and a slot for each voice.
+//! One participant's connection: one section that may send and a slot for each voice. ICE-lite, DTLS and SDP are those of the `rtc`
+//! core; sound and its reports go around it (`keys.rs` says why and how).
 //!
 //! What the core leaves to its host is here (host/voice.md has how it was found): which datagrams may reach it, where its packets
 //! go when a client moves, that a goodbye is noticed, that the handshake begins in time.
 //!
 //! Owns: one peer connection. Must not: know rooms; it gives packets and takes packets.
 
+mod gaps;
+mod keys;
+mod media;
+mod out;
 mod setup;
+mod sound;
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,25 +25,23 @@ use rtc::{
         RTCPeerConnection,
         certificate::RTCCertificate,
         event::RTCPeerConnectionEvent,
-        message::{RTCMessage, TaggedRTCMessage},
         sdp::RTCSessionDescription,
         state::{RTCIceConnectionState, RTCPeerConnectionState},
         transport::RTCDtlsTransportState,
     },
-    rtp,
-    rtp_transceiver::{
-        RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCRtpTransceiverInit,
-        rtp_sender::RtpCodecKind,
-    },
+    rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit, rtp_sender::RtpCodecKind},
     sansio::Protocol,
     shared::{TaggedBytesMut, TransportContext, TransportProtocol, error::Error},
 };
 
 use crate::{
+    diagnosis::{self, Attempt},
     sdp::{Offer, SdpError},
-    slot::Slot,
     wire,
 };
+use keys::Escrow;
+use media::Media;
+use out::Out;
 
 /// Addresses from which a leg's client has proven to be there. The core keeps each for ever.
 const MAX_ADDRESSES: usize = 16;
@@ -46,6 +51,10 @@ const MAX_REPORTERS: usize = 16;
 const SILENT: Duration = Duration::from_millis(1_500);
 /// How long after ICE the handshake begins: at once it would overtake the answer that completes ICE on the other side.
 const KICK: Duration = Duration::from_millis(20);
+/// How often the core is driven once it is connected, if no datagram does.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often reports are sent while there is sound.
+const REPORT: Duration = Duration::from_secs(2);
 /// How long nothing may come until the media count as lost. Browsers ask for consent every 5 s (RFC 7675).
 const LOST: Duration = Duration::from_secs(10);
 
@@ -55,7 +64,7 @@ pub(crate) use setup::certificate;
 #[derive(Debug)]
 pub(crate) struct Datagram {
     pub to: SocketAddr,
-    pub bytes: BytesMut,
+    pub bytes: Bytes,
 }
 
 /// A packet of the client's microphone.
@@ -94,16 +103,8 @@ struct Types {
     opus: Option<u8>,
     red: Option<u8>,
     level: Option<u8>,
-}
-
-struct Out {
-    transceiver: RTCRtpTransceiverId,
-    sender: RTCRtpSenderId,
-    ssrc: u32,
-    numbers: Slot,
-    types: Types,
-    /// Whether the client has a section for it.
-    is_open: bool,
+    /// Whether lost packets may be asked for.
+    has_nack: bool,
 }
 
 struct Path {
@@ -123,7 +124,11 @@ pub(crate) struct Common {
 }
 
 pub(crate) struct Leg {
-    core: RTCPeerConnection,
+    /// Apart from the rest: it is large, and packets don't touch it.
+    core: Box<RTCPeerConnection>,
+    escrow: Arc<Escrow>,
+    /// Since DTLS has agreed upon keys.
+    media: Option<Media>,
     common: Common,
     pub fingerprint: String,
     outs: Vec<Out>,
@@ -133,24 +138,39 @@ pub(crate) struct Leg {
     addresses: Vec<SocketAddr>,
     path: Option<Path>,
     kick: Option<Instant>,
+    /// When the core is to be driven, as it said last.
+    core_due: Option<Instant>,
+    report_due: Instant,
+    round_trip: Option<Duration>,
     alive: Instant,
     pub health: Health,
+    /// Where requests came from, with and without the right password.
+    pub attempts: Vec<Attempt>,
     /// What the user name of the last request with a right password asked for: to move the path here.
     nominates: bool,
-    pub counts: Counts,
 }
 
-/// Packets of a leg.
+/// How the sound of a leg fares.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub received: u64,
-    pub sent: u64,
+pub(crate) struct Figures {
+    /// Packets of the microphone that never came.
+    pub lost: u64,
+    /// The microphone's jitter in milliseconds.
+    pub jitter: f64,
+    /// Packets that the listener says never came to it.
+    pub unheard: u64,
+    /// Packets that were sent again.
+    pub resent: u64,
+    /// Of a report and its answer, the last time.
+    pub round_trip: Option<Duration>,
 }
 
 impl Leg {
     /// A connection that waits for its offer.
     pub fn new(now: Instant, common: &Common) -> Result<Self, Error> {
-        let mut core = setup::core(now, common)?;
+        let provider = rtc::crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
+        let escrow = Arc::new(Escrow::new(provider));
+        let mut core = setup::core(now, common, &escrow)?;
         // For the microphone, so that its section does not take a slot.
         core.add_transceiver_from_kind(
             RtpCodecKind::Audio,
@@ -164,7 +184,9 @@ impl Leg {
             outs.push(Out::add(&mut core, index)?);
         }
         Ok(Self {
-            core,
+            core: Box::new(core),
+            escrow,
+            media: None,
             common: common.clone(),
             fingerprint: String::new(),
             outs,
@@ -174,10 +196,13 @@ impl Leg {
             addresses: Vec::new(),
             path: None,
             kick: None,
+            core_due: None,
+            report_due: now,
+            round_trip: None,
             alive: now,
             health: Health::Connecting,
+            attempts: Vec::new(),
             nominates: false,
-            counts: Counts::default(),
         })
     }
 
@@ -207,7 +232,7 @@ impl Leg {
             out.is_open = mid.is_some();
             if let Some(mut sender) = self.core.rtp_sender(out.sender) {
                 let parameters = &sender.get_parameters().rtp_parameters;
-                out.types = Types::of(&parameters.codecs, &parameters.header_extensions);
+                out.agreed(Types::of(&parameters.codecs, &parameters.header_extensions));
             }
             mids.push(mid);
         }
@@ -216,6 +241,7 @@ impl Leg {
             let parameters = &receiver.get_parameters().rtp_parameters;
             self.microphone = Types::of(&parameters.codecs, &parameters.header_extensions);
         }
+        self.core_due = self.core.poll_timeout();
         Ok((self.announce(&answer), mids))
     }
 
@@ -282,7 +308,7 @@ impl Leg {
         self.addresses.contains(&from) || self.addresses.len() < MAX_ADDRESSES
     }
 
-    /// Gives a datagram to the core.
+    /// Takes a datagram.
     pub fn datagram(
         &mut self,
         now: Instant,
@@ -291,88 +317,75 @@ impl Leg {
         bytes: &[u8],
         effects: &mut Effects,
     ) {
-        let Some(local) = self.common.local.iter().find(|local| local.is_ipv4() == from.is_ipv4()) else {
-            return;
-        };
-        self.nominates = kind == wire::Kind::Stun
-            && wire::binding_request(bytes).is_some_and(|request| request.use_candidate);
+        match kind {
+            wire::Kind::Rtp => return self.sound(now, from, bytes, effects),
+            wire::Kind::Rtcp => return self.reports(now, from, bytes, effects),
+            wire::Kind::Stun | wire::Kind::Dtls | wire::Kind::Junk => {}
+        }
+        let same_family = |local: &&SocketAddr| local.is_ipv4() == from.is_ipv4();
+        let Some(local) = self.common.local.iter().find(same_family).copied() else { return };
+        let request = if kind == wire::Kind::Stun { wire::binding_request(bytes) } else { None };
+        if request.is_some() {
+            self.note_attempt(from);
+        }
+        self.nominates = request.is_some_and(|request| request.use_candidate);
         let transport = TransportContext {
-            local_addr: *local,
+            local_addr: local,
             peer_addr: from,
             ecn: None,
             transport_protocol: TransportProtocol::UDP,
         };
         // Errors reach only the core's log: what fails a check is dropped there.
         let _ = self.core.handle_read(TaggedBytesMut { now, transport, message: BytesMut::from(bytes) });
-        let before = effects.heard.len();
         self.collect(now, effects);
-        if effects.heard.len() > before {
-            self.is_at(now, from, false);
-        }
         if kind == wire::Kind::Dtls && self.health == Health::Connected && self.said_goodbye() {
             self.health = Health::Lost;
         }
     }
 
+    fn note_attempt(&mut self, from: SocketAddr) {
+        if let Some(known) = self.attempts.iter_mut().find(|known| known.from == from) {
+            known.requests = known.requests.saturating_add(1);
+        } else if self.attempts.len() < diagnosis::MOST {
+            self.attempts.push(Attempt { from, requests: 1, was_answered: false });
+        }
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) {
-        if self.kick.is_some_and(|at| at <= now) {
-            self.kick = None;
+        if [self.kick, self.core_due].into_iter().flatten().any(|at| at <= now) {
+            self.kick = self.kick.filter(|at| *at > now);
+            let _ = self.core.handle_timeout(now);
+            self.collect(now, effects);
         }
-        let _ = self.core.handle_timeout(now);
         if self.health == Health::Connected && now >= self.alive + LOST {
             self.health = Health::Lost;
         }
-        self.collect(now, effects);
+        self.ask(now, effects);
+        if self.report_due <= now {
+            self.report_due = now + REPORT;
+            self.report(now, effects);
+        }
     }
 
     /// When [`Leg::tick`] is to be called.
-    pub fn deadline(&mut self) -> Option<Instant> {
-        let lost = (self.health == Health::Connected).then(|| self.alive + LOST);
-        [self.core.poll_timeout(), self.kick, lost].into_iter().flatten().min()
-    }
-
-    /// Puts a packet into a slot. Whether it leaves.
-    pub fn forward(&mut self, now: Instant, slot: usize, key: u64, heard: &Heard) -> bool {
-        let Some(out) = self.outs.get_mut(slot).filter(|out| out.is_open) else { return false };
-        let (payload_type, payload) = match (heard.is_red, out.types.red, out.types.opus) {
-            (true, Some(red), _) => (red, heard.payload.clone()),
-            (false, _, Some(opus)) => (opus, heard.payload.clone()),
-            (true, None, Some(opus)) => match wire::red_primary(&heard.payload) {
-                Some(primary) => (opus, heard.payload.slice_ref(primary)),
-                None => return false,
-            },
-            (_, _, None) => return false,
-        };
-        let Some(numbers) = out.numbers.next(now, key, heard.sequence, heard.timestamp) else { return false };
-        let mut header = rtp::Header {
-            version: 2,
-            marker: heard.marker || numbers.begins,
-            payload_type,
-            sequence_number: numbers.sequence,
-            timestamp: numbers.timestamp,
-            ssrc: out.ssrc,
-            ..Default::default()
-        };
-        if let (Some(id), Some(level)) = (out.types.level, heard.level) {
-            let _ = header.set_extension(id, Bytes::copy_from_slice(&[level | 0x80]));
-        }
-        let Some(mut sender) = self.core.rtp_sender(out.sender) else { return false };
-        let sent = sender.write_rtp(now, rtp::Packet { header, payload }).is_ok();
-        self.counts.sent += u64::from(sent);
-        sent
+    pub fn deadline(&self) -> Option<Instant> {
+        let is_connected = self.health == Health::Connected;
+        let lost = is_connected.then(|| self.alive + LOST);
+        let report = is_connected.then_some(self.report_due);
+        let asks = self.media.as_ref().filter(|_| self.microphone.has_nack).and_then(Media::asks_at);
+        [self.core_due, self.kick, lost, report, asks].into_iter().flatten().min()
     }
 
     /// Takes what the core has to say and to send.
-    pub fn collect(&mut self, now: Instant, effects: &mut Effects) {
+    fn collect(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(event) = self.core.poll_event() {
             match event {
                 RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(RTCIceConnectionState::Connected) => {
                     self.kick = Some(now + KICK);
                 }
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected) => {
-                    self.health = Health::Connected;
-                    self.alive = now;
+                    self.connected(now);
                 }
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(
                     RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed,
@@ -380,33 +393,47 @@ impl Leg {
                 _ => {}
             }
         }
-        while let Some(TaggedRTCMessage { message, .. }) = self.core.poll_read() {
-            if let RTCMessage::RtpPacket(_, packet) = message {
-                self.counts.received += 1;
-                let level = self.microphone.level.and_then(|id| packet.header.get_extension(id));
-                effects.heard.push(Heard {
-                    sequence: packet.header.sequence_number,
-                    timestamp: packet.header.timestamp,
-                    marker: packet.header.marker,
-                    level: level.and_then(|bytes| bytes.first().map(|byte| byte & 0x7F)),
-                    is_red: Some(packet.header.payload_type) == self.microphone.red,
-                    payload: packet.payload,
-                });
-            }
-        }
+        while self.core.poll_read().is_some() {}
         while let Some(out) = self.core.poll_write() {
             let mut to = out.transport.peer_addr;
             if wire::is_binding_success(&out.message) {
                 // Only a request with the right password is answered with success.
                 self.is_at(now, to, self.nominates);
+                if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.from == to) {
+                    attempt.was_answered = true;
+                }
                 effects.learned.push(to);
             } else if wire::is_binding_request(&out.message) {
                 effects.learned.push(to);
+            } else if matches!(wire::kind(&out.message), wire::Kind::Rtp | wire::Kind::Rtcp) {
+                // It has the same keys: two that number packets under one key would give it away.
+                continue;
             } else if let Some(path) = &self.path {
                 to = path.to;
             }
-            effects.send.push(Datagram { to, bytes: out.message });
+            effects.send.push(Datagram { to, bytes: out.message.freeze() });
         }
+        self.core_due = self.core.poll_timeout();
+        if self.health == Health::Connected {
+            // It only wants to see whether a check is to be repeated, several times a second.
+            self.core_due = self.core_due.map(|at| at.max(now + IDLE));
+        }
+    }
+
+    /// ICE and DTLS are done.
+    fn connected(&mut self, now: Instant) {
+        if self.media.is_none() {
+            let ssrc = setup::random().map(|[ssrc, ..]| ssrc);
+            match ssrc.and_then(|ssrc| Media::open(now, &mut self.core, &self.escrow, ssrc)) {
+                Ok(media) => self.media = Some(media),
+                Err(error) => {
+                    tracing::error!(%error, "a voice client's keys could not be used");
+                    return;
+                }
+            }
+        }
+        self.health = Health::Connected;
+        (self.alive, self.report_due) = (now, now + REPORT);
     }
 
     /// The client has proven to be at an address.

@@ -1,12 +1,14 @@
 //! Voice rooms: a selective forwarding unit for audio. Each participant sends its microphone to the host and gets back a fixed
 //! number of streams, its slots, in which those who speak are heard.
 //!
-//! `level`, `stage`, `slot`, `reception` and `room` are the rules, as pure state machines; `wire` and `sdp` read what clients send; `leg` is
+//! `level`, `stage`, `slot`, `reception` and `room` are the rules, as pure state machines; `wire` and `sdp` read what clients send; `diagnosis`
+//! says why a connection did not come about; `leg` is
 //! one participant's connection on the `rtc` core; `worker` is a set of rooms with their legs, still without a socket or clock;
 //! `driver` is the only place that has both.
 //!
 //! Owns: who hears whom. Must not: know accounts, channels or permissions; the server decides who may come in.
 
+mod diagnosis;
 mod driver;
 mod leg;
 mod level;

@@ -15,6 +15,8 @@ pub(crate) struct Reception {
     newest: Option<Newest>,
     expected: u64,
     received: u64,
+    /// How often the numbers have gone round.
+    rounds: u16,
     /// In milliseconds.
     jitter: f64,
 }
@@ -42,12 +44,29 @@ impl Reception {
             return;
         }
         self.expected += if ahead > MAX_JUMP { 1 } else { u64::from(ahead) };
+        self.rounds = self.rounds.wrapping_add(u16::from(sequence < before.sequence));
         let passed = now.saturating_duration_since(before.at).as_secs_f64() * 1e3;
         let sent = f64::from(timestamp.wrapping_sub(before.timestamp)) / SAMPLES_PER_MS;
         // A pause in speech counts for nothing.
         if ahead == 1 && sent < 1_000.0 {
             self.jitter += ((passed - sent).abs() - self.jitter) / 16.0;
         }
+    }
+
+    /// Packets that should have come.
+    pub fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// Packets that came.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The newest sequence number, with the rounds that the numbers have made above it (RFC 3550, 6.4.1).
+    pub fn newest(&self) -> u32 {
+        let newest = self.newest.map_or(0, |newest| newest.sequence);
+        u32::from(self.rounds) << 16 | u32::from(newest)
     }
 
     /// Packets that were expected and did not come.
@@ -75,6 +94,7 @@ mod tests {
             reception.packet(now, sequence, 0);
         }
         assert_eq!(reception.lost(), 2, "0 and 1");
+        assert_eq!(reception.newest(), 0x1_0003);
         reception.packet(now, 30_000, 0);
         assert_eq!(reception.lost(), 2, "a new beginning");
     }

@@ -2,6 +2,8 @@
 //!
 //! Owns: which offers are taken, and that no offer makes the host send to an address that it names. Must not: write answers.
 
+use crate::diagnosis::{self, Candidate};
+
 /// Largest offer, in bytes. A browser's with four sections has 6 kB.
 pub(crate) const MAX_BYTES: usize = 32 * 1024;
 
@@ -37,6 +39,8 @@ pub(crate) struct Offer {
     pub sources: Vec<u32>,
     /// The client's certificate. Another one is another connection.
     pub fingerprint: String,
+    /// Where the client says that it is: told to the operator when no connection comes about, and used for nothing else.
+    pub candidates: Vec<Candidate>,
 }
 
 #[derive(Default)]
@@ -56,8 +60,11 @@ pub(crate) fn check(sdp: &str, slots: usize) -> Result<Offer, SdpError> {
     }
     let (mut kept, mut fingerprint, mut has_opus) = (String::with_capacity(sdp.len()), None, false);
     let mut sections: Vec<Section> = Vec::new();
+    let mut candidates = Vec::new();
     for line in sdp.lines() {
         if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+            let candidate = Candidate::parse(line).filter(|one| !candidates.contains(one));
+            candidates.extend(candidate.filter(|_| candidates.len() < diagnosis::MOST));
             continue;
         }
         kept.push_str(line);
@@ -113,7 +120,7 @@ pub(crate) fn check(sdp: &str, slots: usize) -> Result<Offer, SdpError> {
     if sources.len() > 4 {
         return Err(malformed("it names more than four sources"));
     }
-    Ok(Offer { sdp: kept, sources, fingerprint })
+    Ok(Offer { sdp: kept, sources, fingerprint, candidates })
 }
 
 #[cfg(test)]
@@ -134,6 +141,7 @@ mod tests {
         let offer = check(&with, 2).unwrap();
         assert_eq!(offer.sdp, format!("{HEAD}{MIC}{EAR}{EAR}"));
         assert_eq!((offer.sources, offer.fingerprint.as_str()), (vec![7], "sha-256 ab:cd"));
+        assert_eq!(offer.candidates, [Candidate::parse("candidate:1 1 udp 1 10.0.0.1 9 typ host").unwrap()]);
         assert!(check(&format!("{HEAD}{EAR}"), 2).is_ok(), "who only listens");
     }
 

@@ -10,13 +10,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
     Limits, Link, MediaState, Observed, ParticipantId, Reason, Refusal, Told, View,
-    leg::{Common, Datagram, Effects, Health, Heard, Leg},
-    reception::Reception,
+    diagnosis::{self, Candidate},
+    leg::{Common, Datagram, Effects, Figures, Health, Heard, Leg},
     room::{Entrant, Output, Room},
     wire,
 };
@@ -51,8 +51,14 @@ pub struct Stats {
     pub forwarded: u64,
     /// Packets of microphones that never came since the room opened.
     pub lost: u64,
+    /// Packets that listeners say never came to them, of those who are there or have gone since the room opened.
+    pub unheard: u64,
+    /// Packets that were sent again since the room opened, because listeners asked.
+    pub resent: u64,
     /// The worst jitter of a microphone's packets now, in milliseconds.
     pub jitter: f64,
+    /// The longest way to a client and back now; none while nobody has heard or reported anything.
+    pub round_trip: Option<Duration>,
 }
 
 /// Takes the answer to a command. Must not block.
@@ -76,6 +82,13 @@ pub(crate) enum Command {
         id: ParticipantId,
         sdp: String,
         reply: Reply<Result<Answer, Refusal>>,
+    },
+    /// A candidate, as the client wrote it.
+    Candidate {
+        room: i64,
+        link: u64,
+        id: ParticipantId,
+        candidate: String,
     },
     Set {
         room: i64,
@@ -137,7 +150,7 @@ struct Open {
     received: u64,
     forwarded: u64,
     /// Of those who have gone.
-    lost: u64,
+    gone: Figures,
     /// When the room is to be ticked, as far as the timers know.
     due: Option<Instant>,
 }
@@ -149,8 +162,8 @@ struct Connection {
     ufrags: Vec<String>,
     addresses: Vec<SocketAddr>,
     due: Option<Instant>,
-    touched: bool,
-    reception: Reception,
+    /// Where the client says that it is.
+    candidates: Vec<Candidate>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,7 +184,6 @@ pub(crate) struct Worker {
     by_ufrag: HashMap<String, ParticipantId>,
     by_address: HashMap<SocketAddr, ParticipantId>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
-    touched: Vec<ParticipantId>,
     effects: Effects,
     out: Vec<Datagram>,
 }
@@ -195,31 +207,13 @@ impl Worker {
             by_ufrag: HashMap::new(),
             by_address: HashMap::new(),
             timers: BinaryHeap::new(),
-            touched: Vec::new(),
             effects: Effects::default(),
             out: Vec::new(),
         }
     }
 
     /// What is to be sent, after a batch of commands, datagrams and timers.
-    pub fn drain(&mut self, now: Instant) -> std::vec::Drain<'_, Datagram> {
-        let touched = std::mem::take(&mut self.touched);
-        for id in &touched {
-            let mut effects = std::mem::take(&mut self.effects);
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.touched = false;
-                connection.leg.collect(now, &mut effects);
-            }
-            // Sending brings no earlier deadline, and asking for one costs more than the packet.
-            self.out.append(&mut effects.send);
-            let is_more = !effects.heard.is_empty() || !effects.learned.is_empty();
-            self.effects = effects;
-            if is_more {
-                self.settle(now, *id);
-            }
-        }
-        self.touched = touched;
-        self.touched.clear();
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Datagram> {
         self.out.drain(..)
     }
 
@@ -341,7 +335,10 @@ impl Worker {
 
     fn forget(&mut self, id: ParticipantId, connection: &Connection) {
         if let Some(open) = self.rooms.get_mut(&connection.room) {
-            open.lost += connection.reception.lost();
+            let figures = connection.leg.figures();
+            open.gone.lost += figures.lost;
+            open.gone.unheard += figures.unheard;
+            open.gone.resent += figures.resent;
         }
         for ufrag in &connection.ufrags {
             self.by_ufrag.remove(ufrag);
@@ -358,17 +355,12 @@ impl Worker {
     fn forward(&mut self, now: Instant, room: i64, id: ParticipantId, packet: &Heard) {
         let Some(open) = self.rooms.get_mut(&room) else { return };
         open.received += 1;
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.reception.packet(now, packet.sequence, packet.timestamp);
-        }
         let Some(route) = open.room.packet(now, id, packet.level, packet.payload.len()) else { return };
         for (listener, slot) in route.to {
             let Some(connection) = self.connections.get_mut(listener) else { continue };
-            if connection.leg.forward(now, *slot, route.key, packet) {
+            if let Some(datagram) = connection.leg.forward(now, *slot, route.key, packet) {
                 open.forwarded += 1;
-                if !std::mem::replace(&mut connection.touched, true) {
-                    self.touched.push(*listener);
-                }
+                self.out.push(datagram);
             }
         }
     }
@@ -435,41 +427,21 @@ impl Open {
 
 /// Says what an operator can do about a connection that did not come about, or was lost.
 fn explain(room: i64, view: &View, why: Reason, connection: Option<&Connection>, common: &Common) {
-    let announced: Vec<_> = common.announce.iter().map(ToString::to_string).collect();
-    let announced = announced.join(", ");
     let (participant, user) = (view.id.0, view.user);
     let Some(connection) = connection else {
         tracing::info!(room, participant, user, "a voice client joined and made no offer");
         return;
     };
-    let seen: Vec<_> = connection.leg.addresses().iter().map(ToString::to_string).collect();
     let after = connection.began.elapsed().as_secs();
     if why == Reason::MediaLost {
+        let seen: Vec<_> = connection.leg.addresses().iter().map(ToString::to_string).collect();
         let seen = seen.join(", ");
         tracing::info!(room, participant, user, seen, after, "a voice client has gone without a word");
-    } else if seen.is_empty() {
-        tracing::warn!(
-            room,
-            participant,
-            user,
-            announced,
-            after,
-            "a voice client never reached the server: it was told to send UDP to the announced addresses and nothing came. \
-             Open that UDP port, set voice.public_ip to the address that clients reach, or give them a TURN server (voice.turn)"
-        );
-    } else {
-        let seen = seen.join(", ");
-        tracing::warn!(
-            room,
-            participant,
-            user,
-            announced,
-            seen,
-            after,
-            "a voice client reached the server, but the encrypted connection did not come about: packets from the server to \
-             the addresses where it was seen may be lost on the way"
-        );
+        return;
     }
+    let (candidates, attempts) = (&connection.candidates, &connection.leg.attempts);
+    let (pairs, advice) = diagnosis::diagnose(&common.announce, candidates, attempts);
+    tracing::warn!(room, participant, user, after, pairs, "a voice client got no connection. {advice}");
 }
 
 #[path = "commands.rs"]

@@ -172,7 +172,7 @@ fn datagrams_of_strangers_reach_nobody() {
     for first in [0_u8, 22, 128, 255] {
         assert_eq!(world.worker.datagram(world.now, stranger, &[first; 60]), first == 255 || first == 0);
     }
-    assert_eq!(world.worker.drain(world.now).count(), 0);
+    assert_eq!(world.worker.drain().count(), 0);
     assert!(!world.worker.by_address.contains_key(&stranger));
 }
 
@@ -187,6 +187,77 @@ fn rooms_are_bounded() {
         world.worker.command(world.now, Command::Join { room, entrant, link, reply });
     }
     assert_eq!(*refused.lock().unwrap(), [None, None, Some(Refusal::TooManyRooms)]);
+}
+
+/// What is logged while this runs.
+fn logged(run: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let paper = Paper::default();
+    let writer = paper.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let bytes = paper.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The server's log has to be enough to know what to do.
+#[test]
+fn a_connection_that_fails_is_explained() {
+    // Nothing arrives.
+    let log = logged(|| {
+        let mut world = World::new();
+        world.join();
+        let id = world.clients[0].id;
+        let candidate = "candidate:7 1 udp 1 198.51.100.200 4000 typ srflx raddr 10.0.0.1 rport 4".to_owned();
+        world.worker.command(world.now, Command::Candidate { room: ROOM, link: id.0, id, candidate });
+        world.lossy = Some(Box::new(|to_client| !to_client));
+        world.run(Duration::from_secs(31));
+        assert!(world.views().is_empty());
+    });
+    let expected = "UDP 198.51.100.7:40001 (host) -> 203.0.113.5:7882: nothing came; \
+                    UDP 198.51.100.200:4000 (srflx) -> 203.0.113.5:7882: nothing came";
+    assert!(log.contains(expected), "{log}");
+    assert!(log.contains("Open UDP port 7882") && log.contains("user=1"), "{log}");
+    // Requests arrive, answers don't.
+    let log = logged(|| {
+        let mut world = World::new();
+        world.join();
+        world.lossy = Some(Box::new(|to_client| to_client));
+        world.run(Duration::from_secs(31));
+        assert!(world.views().is_empty());
+    });
+    assert!(log.contains("UDP 198.51.100.7:40001 (host) -> 203.0.113.5:7882: "), "{log}");
+    assert!(log.contains(" requests came, answered") && log.contains("Let UDP from port 7882"), "{log}");
+}
+
+/// Round trips, loss and what was sent again are told as they are.
+#[test]
+fn figures_of_a_room_are_what_happened() {
+    let mut world = World::of(2);
+    world.loses = Some(10);
+    world.speak(&[0, 1], 500, 30);
+    let figures = Arc::new(Mutex::new(Vec::new()));
+    let put = Arc::clone(&figures);
+    let reply = Box::new(move |found| *put.lock().unwrap() = found);
+    world.worker.command(world.now, Command::Stats { reply });
+    let figures = figures.lock().unwrap()[0].clone();
+    assert_eq!((figures.room, figures.participants, figures.connected), (ROOM, 2, 2));
+    assert_eq!((figures.speaking, figures.received, figures.forwarded), (2, 1_000, 1_000));
+    assert_eq!(figures.lost, 0, "nothing was lost on the way here");
+    assert!((80..200).contains(&figures.resent), "{figures:?}");
+    // In this world datagrams arrive at once and clients look every 5 ms.
+    assert!(figures.round_trip.is_some_and(|time| time < Duration::from_millis(20)), "{figures:?}");
+    assert!(figures.jitter < 10.0, "{figures:?}");
 }
 
 /// Loss in bursts, both ways (Gilbert's model): one in five packets goes, three or four at a time.

@@ -126,6 +126,8 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     let slack = python::SLACK.provide(tree);
     let browser = python::provide_program("chromium", "chromium");
     let turn = python::provide_program("turnserver", "coturn");
+    let networks = [("ip", "iproute2"), ("nft", "nftables")]
+        .map(|(program, package)| python::provide_program(program, package));
     let missing = examples::provide(tree)?;
     step("running the tests");
     let mut runner = cargo(tree);
@@ -151,6 +153,11 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     }
     if !slack {
         step("SKIPPED: Slack's libraries could not be installed, so no app made for Slack was tried");
+    }
+    if networks.contains(&false) {
+        step(
+            "SKIPPED: ip or nft could not be installed, so voice was not tried behind a NAT, without UDP, and by IPv6 only",
+        );
     }
     if !missing.is_empty() {
         let missing = missing.join(", ");

@@ -1,6 +1,7 @@
 //! A voice client: a socket for what is said about sound, and a peer connection of the `webrtc` crate for the sound.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -104,9 +105,20 @@ fn opus() -> RTCRtpCodec {
     }
 }
 
+/// The port that an answer tells to send to.
+pub fn candidate(answer: &str) -> String {
+    let line = answer.lines().find(|line| line.starts_with("a=candidate:")).unwrap();
+    line.split(' ').nth(5).unwrap().to_owned()
+}
+
 impl Client {
     /// Joins, and returns once sound can flow.
     pub async fn join(app: &TestApp, user: &User, channel: i64) -> Self {
+        Self::join_by(app, user, channel, None).await
+    }
+
+    /// The same by another port than the server's own.
+    pub async fn join_by(app: &TestApp, user: &User, channel: i64, port: Option<u16>) -> Self {
         let (mut socket, joined) = signal(app, user, channel).await;
         let (gathered, mut has_gathered) = watch::channel(false);
         let (connected, mut is_connected) = watch::channel(false);
@@ -156,7 +168,8 @@ impl Client {
         let answer = socket.call("offer", json!({ "sdp": sdp })).await;
         assert_eq!(answer["type"], "answer", "{answer}");
         assert!(answer["data"]["mids"].as_array().unwrap().iter().all(Value::is_string), "{answer}");
-        let sdp = answer["data"]["sdp"].as_str().unwrap().to_owned();
+        let sdp = answer["data"]["sdp"].as_str().unwrap();
+        let sdp = port.map_or(sdp.to_owned(), |port| sdp.replace(&candidate(sdp), &port.to_string()));
         core.set_remote_description(RTCSessionDescription::answer(sdp).unwrap()).await.unwrap();
         let wait = tokio::time::timeout(PATIENCE, is_connected.wait_for(|done| *done));
         wait.await.expect("no connection").unwrap();
@@ -190,6 +203,13 @@ impl Client {
     /// How many packets full of this byte have been heard.
     pub fn heard(&self, byte: u8) -> usize {
         self.heard.lock().unwrap().iter().filter(|(_, _, first)| *first == byte).count()
+    }
+
+    /// How many different ones.
+    pub fn heard_once(&self, byte: u8) -> usize {
+        let heard = self.heard.lock().unwrap();
+        let numbers: HashSet<_> = heard.iter().filter(|(_, _, first)| *first == byte).collect();
+        numbers.len()
     }
 
     /// Waits until so many have been heard.

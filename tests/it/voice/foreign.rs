@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -197,13 +198,19 @@ async fn two_browsers_hear_each_other() {
 
 /// Two clients of aiortc, each of which has to hear the other's tone.
 async fn tones(python: &Path, app: &TestApp, more: &[&str]) {
+    tones_at(python, app, &app.url, &[], more).await;
+}
+
+/// The same, with clients that reach the server at this URL, from where what stands before their command takes them.
+pub async fn tones_at(python: &Path, app: &TestApp, url: &str, before: &[String], more: &[&str]) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let channel = room(&ann, "lounge", true).await;
-    let socket = format!("{}/ws/voice/{channel}", app.url.replacen("http", "ws", 1));
+    let socket = format!("{}/ws/voice/{channel}", url.replacen("http", "ws", 1));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("voice/client.py");
     let run = |user: &User, frequency: &str| {
-        Command::new(python)
-            .arg(&script)
+        let mut words = before.iter().map(OsString::from).chain([python.into(), script.clone().into()]);
+        Command::new(words.next().unwrap())
+            .args(words)
             .args([&socket, &user.token, "40", frequency])
             .args(more)
             .stdout(Stdio::piped())
@@ -243,25 +250,25 @@ async fn clients_without_udp_go_through_a_turn_server() {
     let (Some(python), Some(coturn)) = (aiortc(), coturn()) else { return };
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let place = tempfile::tempdir().unwrap();
-    let _turn = Command::new(coturn)
-        .args([
-            "-n",
-            "--listening-ip=127.0.0.1",
-            "--relay-ip=127.0.0.1",
-            "--allow-loopback-peers",
-            "--no-cli",
-        ])
-        .args(["--no-udp", "--no-tls", "--no-dtls", "--realm=example.org", "--log-file=stdout"])
+    let _turn = turn_server(&coturn, place.path(), "127.0.0.1", port);
+    let turn = format!("voice.turn=turn:127.0.0.1:{port}?transport=tcp");
+    let app = TestApp::start_with(&[&turn, "voice.turn_secret=north"]).await;
+    tones(&python, &app, &["relay"]).await;
+}
+
+/// A TURN server that is reached by TCP, and shares the secret `north` with the server.
+pub fn turn_server(coturn: &Path, place: &Path, ip: &str, port: u16) -> Child {
+    Command::new(coturn)
+        .args(["-n", "--allow-loopback-peers", "--no-cli", "--no-udp", "--no-tls", "--no-dtls"])
+        .args(["--realm=example.org", "--log-file=stdout"])
         .args(["--use-auth-secret", "--static-auth-secret=north"])
+        .args([format!("--listening-ip={ip}"), format!("--relay-ip={ip}")])
         .arg(format!("--listening-port={port}"))
-        .arg(format!("--userdb={}", place.path().join("users").display()))
-        .arg(format!("--pidfile={}", place.path().join("pid").display()))
+        .arg(format!("--userdb={}", place.join("users").display()))
+        .arg(format!("--pidfile={}", place.join("pid").display()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .unwrap();
-    let turn = format!("voice.turn=turn:127.0.0.1:{port}?transport=tcp");
-    let app = TestApp::start_with(&[&turn, "voice.turn_secret=north"]).await;
-    tones(&python, &app, &["relay"]).await;
+        .unwrap()
 }

@@ -106,7 +106,7 @@ pub enum VoiceRequest {
     /// Answer this offer.
     Offer(VoiceOffer),
     /// Nothing: a lite agent needs no candidates.
-    Candidate,
+    Candidate(VoiceCandidate),
     /// Mute one's microphone, or no longer.
     Mute(VoiceMute),
     /// Listen to nobody, or again.
@@ -339,8 +339,7 @@ fn request(door: Door, frame: &ClientFrame) -> Result<Request, (&'static str, St
         (Door::Presence, "presence.set") => Request::SetStatus(data(frame).map_err(invalid)?),
         (Door::Voice(_), "offer") => Request::Voice(VoiceRequest::Offer(data(frame).map_err(invalid)?)),
         (Door::Voice(_), "candidate") => {
-            data::<VoiceCandidate>(frame).map_err(invalid)?;
-            Request::Voice(VoiceRequest::Candidate)
+            Request::Voice(VoiceRequest::Candidate(data(frame).map_err(invalid)?))
         }
         (Door::Voice(_), "mute") => Request::Voice(VoiceRequest::Mute(data(frame).map_err(invalid)?)),
         (Door::Voice(_), "deafen") => Request::Voice(VoiceRequest::Deafen(data(frame).map_err(invalid)?)),

@@ -96,7 +96,14 @@ impl Seated {
                 let answer = ops.offer_voice(self.seat, offer.sdp).await?;
                 return Ok(reply("answer", id, VoiceAnswer { sdp: answer.sdp, mids: answer.mids }));
             }
-            VoiceRequest::Candidate => {}
+            VoiceRequest::Candidate(candidate) => {
+                // An object with the line in it, or the line itself; none at the end of them.
+                let candidate = candidate.candidate;
+                let line = candidate.get("candidate").unwrap_or(&candidate).as_str();
+                if let Some(line) = line {
+                    ops.note_voice_candidate(self.seat, line.to_owned());
+                }
+            }
             VoiceRequest::Mute(mute) => ops.set_voice(self.seat, Some(mute.audio), None)?,
             VoiceRequest::Deafen(deafen) => ops.set_voice(self.seat, None, Some(deafen.on))?,
             // The room's farewell follows.

@@ -91,6 +91,13 @@ impl Ops {
         Ok(answer(get).await??)
     }
 
+    /// Where a client says that it is: for the log, if no connection comes about.
+    pub fn note_voice_candidate(&self, seat: Seat, candidate: String) {
+        if let Ok(voice) = self.voice() {
+            voice.candidate(seat.channel.0, seat.link, seat.participant, candidate);
+        }
+    }
+
     /// What a participant says of its microphone, and of whether it listens.
     ///
     /// # Errors

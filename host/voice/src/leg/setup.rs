@@ -4,15 +4,12 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rtc::{
-    crypto::SignatureScheme,
-    interceptor::{
-        NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder,
-        Slot as Place,
-    },
+    crypto::{RTCCryptoProvider, SignatureScheme},
     media_stream::MediaStreamTrack,
     peer_connection::{
         RTCPeerConnection, RTCPeerConnectionBuilder,
@@ -35,8 +32,7 @@ use rtc::{
     shared::error::Error,
 };
 
-use super::{Common, Out, Types};
-use crate::slot::Slot;
+use super::{Common, Types, keys::Escrow, out::Out};
 
 /// RFC 6464.
 const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
@@ -44,11 +40,9 @@ const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 const MIME_TYPE_RED: &str = "audio/red";
 /// RFC 7587, with the redundancy of Opus itself.
 const OPUS: &str = "minptime=10;useinbandfec=1";
-/// Packets of a slot that can be sent again: more than a second.
-const RETRANSMISSIONS: u16 = 64;
 
-/// A connection without sections.
-pub(super) fn core(now: Instant, common: &Common) -> Result<RTCPeerConnection, Error> {
+/// A connection without sections, and without interceptors: no sound reaches it.
+pub(super) fn core(now: Instant, common: &Common, escrow: &Arc<Escrow>) -> Result<RTCPeerConnection, Error> {
     let mut engine = MediaEngine::default();
     for (mime, fmtp, payload_type) in [(MIME_TYPE_OPUS, OPUS, 111), (MIME_TYPE_RED, "", 63)] {
         let rtp_codec = RTCRtpCodec {
@@ -62,13 +56,9 @@ pub(super) fn core(now: Instant, common: &Common) -> Result<RTCPeerConnection, E
     }
     let level = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
     engine.register_header_extension(level, RtpCodecKind::Audio, None)?;
-    let interceptors = Registry::new()
-        .with(Place::NackResponder, NackResponderBuilder::new().with_size(RETRANSMISSIONS).build())
-        .with(Place::NackGenerator, NackGeneratorBuilder::new().build())
-        .with(Place::ReceiverReport, ReceiverReportBuilder::new().build())
-        .with(Place::SenderReport, SenderReportBuilder::new().build());
     // Liveness is the host's: the core would fail a client that has moved.
     let settings = SettingEngineBuilder::new()
+        .with_crypto_provider(Arc::clone(escrow) as Arc<dyn RTCCryptoProvider>)
         .with_lite(true)
         .with_ice_timeouts(Some(Duration::ZERO), Some(Duration::ZERO), None)
         .build();
@@ -77,7 +67,6 @@ pub(super) fn core(now: Instant, common: &Common) -> Result<RTCPeerConnection, E
     RTCPeerConnectionBuilder::new()
         .with_setting_engine(settings)
         .with_media_engine(engine)
-        .with_interceptor_registry(interceptors)
         .with_configuration(configuration)
         .build(now)
 }
@@ -109,15 +98,8 @@ impl Out {
             .rtp_transceiver(transceiver)
             .and_then(|one| one.sender())
             .ok_or(Error::ErrRTPSenderNotExisted)?;
-        Ok(Self {
-            transceiver,
-            sender,
-            ssrc,
-            #[allow(clippy::cast_possible_truncation)] // Any sixteen bits do.
-            numbers: Slot::new(sequence as u16, timestamp),
-            types: Types::default(),
-            is_open: false,
-        })
+        #[allow(clippy::cast_possible_truncation)] // Any sixteen bits do.
+        Ok(Self::new(transceiver, sender, ssrc, sequence as u16, timestamp))
     }
 }
 
@@ -128,10 +110,14 @@ impl Types {
             codec.map(|codec| codec.payload_type)
         };
         let level = extensions.iter().find(|extension| extension.uri == AUDIO_LEVEL);
+        let has_nack = codecs.iter().any(|codec| {
+            codec.rtp_codec.rtcp_feedback.iter().any(|one| one.typ == "nack" && one.parameter.is_empty())
+        });
         Self {
             opus: find(MIME_TYPE_OPUS),
             red: find(MIME_TYPE_RED),
             level: level.and_then(|extension| u8::try_from(extension.id).ok()),
+            has_nack,
         }
     }
 }
@@ -156,7 +142,7 @@ pub(super) fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit,
     RTCIceCandidate::from(&candidate).to_json()
 }
 
-fn random() -> Result<[u32; 3], Error> {
+pub(super) fn random() -> Result<[u32; 3], Error> {
     let mut words = [0; 3];
     for word in &mut words {
         *word = getrandom::u32().map_err(|error| Error::Other(error.to_string()))?;

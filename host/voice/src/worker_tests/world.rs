@@ -13,7 +13,10 @@ use rtc::{
     media_stream::MediaStreamTrack,
     peer_connection::{
         RTCPeerConnection, RTCPeerConnectionBuilder,
-        configuration::media_engine::MediaEngine,
+        configuration::{
+            interceptor_registry::{configure_nack, configure_rtcp_reports},
+            media_engine::MediaEngine,
+        },
         message::{RTCMessage, TaggedRTCMessage},
         sdp::RTCSessionDescription,
         transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate},
@@ -105,8 +108,7 @@ pub(super) fn core(now: Instant, address: SocketAddr, ssrc: u32) -> (RTCPeerConn
     let level = RTCRtpHeaderExtensionCapability { uri: LEVEL.into() };
     engine.register_header_extension(level, RtpCodecKind::Audio, None).unwrap();
     let registry = rtc::interceptor::Registry::new();
-    let registry =
-        rtc::peer_connection::configuration::interceptor_registry::configure_nack(registry, &mut engine);
+    let registry = configure_rtcp_reports(configure_nack(registry, &mut engine));
     let nack =
         rtc::rtp_transceiver::rtp_sender::RTCPFeedback { typ: "nack".into(), parameter: String::new() };
     engine.register_feedback(nack, RtpCodecKind::Audio);
@@ -232,7 +234,7 @@ impl World {
                 }
                 self.worker.datagram(self.now, *from, bytes);
             }
-            let to_clients: Vec<_> = self.worker.drain(self.now).collect();
+            let to_clients: Vec<_> = self.worker.drain().collect();
             if to_host.is_empty() && to_clients.is_empty() {
                 return;
             }
@@ -258,7 +260,7 @@ impl World {
             ecn: None,
             transport_protocol: TransportProtocol::UDP,
         };
-        let message = datagram.bytes.clone();
+        let message = BytesMut::from(&datagram.bytes[..]);
         client.core.handle_read(TaggedBytesMut { now: self.now, transport, message }).unwrap();
         while client.core.poll_event().is_some() {}
         while let Some(TaggedRTCMessage { message, .. }) = client.core.poll_read() {

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     path::Path,
     sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -38,7 +39,9 @@ use crate::load::Result;
 
 /// 20 ms of speech at 32 kbit/s.
 pub const PAYLOAD: &[u8] = &[0x78; 80];
-const PACKET: Duration = Duration::from_millis(20);
+pub const PACKET: Duration = Duration::from_millis(20);
+/// How long clients look away.
+const NAP: Duration = Duration::from_millis(1);
 const LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 struct Client {
@@ -86,7 +89,7 @@ impl Crowd {
             }
         }
         while !crowd.clients.iter().all(|client| client.is_connected) {
-            crowd.step(Duration::from_millis(5))?;
+            crowd.step(NAP)?;
             patience(now, "connecting")?;
         }
         Ok(crowd)
@@ -97,11 +100,21 @@ impl Crowd {
         self.speakers = speakers;
     }
 
+    /// Where everybody listens, room by room.
+    pub fn addresses(&self) -> Vec<Vec<SocketAddr>> {
+        self.clients.chunks(self.people).map(|room| room.iter().map(|one| one.address).collect()).collect()
+    }
+
+    /// Packets that all have heard.
+    pub fn heard(&self) -> u64 {
+        self.clients.iter().map(|client| client.heard).sum()
+    }
+
     /// Lets time pass.
     pub fn run(&mut self, time: Duration) -> Result<()> {
         let began = Instant::now();
         while began.elapsed() < time {
-            self.step(Duration::from_millis(2))?;
+            self.step(NAP)?;
         }
         Ok(())
     }
@@ -112,7 +125,7 @@ impl Crowd {
         let client = self.join(voice, 0)?;
         self.clients.push(client);
         while self.clients.last().is_none_or(|client| client.heard == 0) {
-            self.step(Duration::from_millis(1))?;
+            self.step(NAP)?;
             patience(began, "hearing")?;
         }
         let took = began.elapsed();
@@ -140,11 +153,13 @@ impl Crowd {
         Ok(client)
     }
 
-    /// Reads what has come, sends what is due, waits no longer than this.
-    fn step(&mut self, wait: Duration) -> Result<()> {
+    /// Lets a while pass, reads what has come meanwhile, sends what is due. It does not wait for datagrams: to wake a reader costs the
+    /// sender of the datagram, which real clients, on other machines, do not.
+    fn step(&mut self, nap: Duration) -> Result<()> {
+        thread::sleep(nap);
         let mut ready: Vec<_> =
             self.clients.iter().map(|client| PollFd::new(&client.socket, PollFlags::IN)).collect();
-        poll(&mut ready, Some(&Timespec::try_from(wait)?))?;
+        poll(&mut ready, Some(&Timespec::default()))?;
         let ready: Vec<bool> = ready.iter().map(|one| !one.revents().is_empty()).collect();
         let now = Instant::now();
         for (client, is_ready) in self.clients.iter_mut().zip(ready) {
