@@ -208,3 +208,92 @@ async fn messages_are_pinned_by_members() {
     ann.delete(&format!("/api/messages/{first}")).await.expect(204);
     assert_eq!(listed(&ann).await, [0; 0]);
 }
+
+/// Posts that arrive together are written together; each gets what it would have got alone.
+#[tokio::test]
+async fn posts_that_are_written_together_do_not_suffer_for_each_other() {
+    let postgres = match patchbay_tests::postgres::database().await {
+        Some(database) => Some(TestApp::start_on_with(database, &[]).await),
+        None => None,
+    };
+    for app in [Some(TestApp::start().await), postgres].into_iter().flatten() {
+        let (ann, bob, eve) = (app.user("ann").await, app.user("bob").await, app.user("eve").await);
+        let channel = ann.private_channel("general", &[&bob]).await;
+        let other = ann.channel("other", &[&bob]).await;
+        let root = ann.say(channel, "root").await;
+        let elsewhere = ann.say(other, "elsewhere").await;
+        let path = format!("/api/channels/{channel}/messages");
+        let mut socket = patchbay_tests::Socket::open(&app.url, &bob.token).await;
+
+        let mut running = tokio::task::JoinSet::new();
+        for n in 0..120_i64 {
+            let (user, path) = (
+                if n % 6 == 1 {
+                    &eve
+                } else if n % 2 == 0 {
+                    &ann
+                } else {
+                    &bob
+                },
+                path.clone(),
+            );
+            let user = user.clone();
+            running.spawn(async move {
+                let content = format!("number {n} for @bob");
+                let body = match n % 6 {
+                    2 => json!({ "content": content, "parent_id": root }),
+                    3 => json!({ "content": content, "parent_id": elsewhere }),
+                    4 => json!({ "content": content, "file_ids": [999_999] }),
+                    _ => json!({ "content": content }),
+                };
+                // Twenty posts share five keys.
+                let answer = if n % 6 == 5 {
+                    let request = user.request(reqwest::Method::POST, &path);
+                    let key = format!("key{}", n % 5);
+                    user.send(request.header("idempotency-key", key).json(&body)).await
+                } else {
+                    user.post(&path, &body).await
+                };
+                (n, answer)
+            });
+        }
+        let (mut plain, mut by_key) = (Vec::new(), std::collections::BTreeMap::<i64, Vec<_>>::new());
+        while let Some(done) = running.join_next().await {
+            let (n, answer) = done.unwrap();
+            match n % 6 {
+                0 | 2 => {
+                    let made = answer.expect(201);
+                    assert_eq!(made["content"], format!("number {n} for @bob"));
+                    assert_eq!((&made["sender_id"], &made["mentions"]), (&json!(ann.id), &json!([bob.id])));
+                    assert_eq!(made["parent_id"], if n % 6 == 2 { json!(root) } else { json!(null) });
+                    plain.push(made["id"].as_i64().unwrap());
+                }
+                1 => assert_eq!(answer.problem(404), "channel_not_found"),
+                3 | 4 => assert_eq!(answer.problem(422), "validation_failed"),
+                _ => by_key.entry(n % 5).or_default().push((answer.status, answer.body["id"].clone())),
+            }
+        }
+        for (key, answers) in &by_key {
+            assert_eq!(answers.len(), 4, "key {key}");
+            assert!(answers.iter().all(|(_, id)| *id == answers[0].1 && id.is_i64()), "{answers:?}");
+            assert_eq!(answers.iter().filter(|(status, _)| *status == 201).count(), 1, "{answers:?}");
+        }
+        assert_eq!((plain.len(), by_key.len()), (40, 5));
+        let thread = ann.get(&format!("/api/messages/{root}/thread")).await.expect(200);
+        assert_eq!(thread["root"]["reply_count"], 20);
+
+        // Everybody is told of each once, in order.
+        let mut seqs = Vec::new();
+        let mut told = std::collections::BTreeSet::new();
+        while told.len() < 45 {
+            let event = socket.event("message.created").await;
+            seqs.push(event["seq"].as_i64().unwrap());
+            assert!(told.insert(event["data"]["id"].as_i64().unwrap()), "{event:#}");
+        }
+        assert!(seqs.is_sorted() && plain.iter().all(|id| told.contains(id)));
+        let list = ann.get(&format!("{path}?limit=200")).await.expect(200);
+        assert_eq!(list["items"].as_array().unwrap().len(), 46);
+        let found = bob.get("/api/search/messages?q=number&limit=200").await.expect(200);
+        assert_eq!(found["items"].as_array().unwrap().len(), 45);
+    }
+}

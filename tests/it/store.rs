@@ -157,7 +157,7 @@ async fn insert(
         mentions: &[],
         has_attachments: false,
     };
-    tx.insert_message(&new, Timestamp::now()).await
+    Ok(tx.insert_messages(&[new], Timestamp::now()).await?[0])
 }
 
 pub(crate) fn entry(payload: impl Into<String>) -> NewEntry {
@@ -359,7 +359,7 @@ async fn deleted_channels_are_purged_piece_by_piece(store: Store) {
                 mentions: &[],
                 has_attachments: false,
             };
-            let id = tx.insert_message(&reply, Timestamp::now()).await?;
+            let id = tx.insert_messages(&[reply], Timestamp::now()).await?[0];
             tx.append(NewEntry { message_id: Some(id), ..entry("{\"content\":\"plugh\"}") });
             tx.delete_channel(general, Timestamp::now()).await
         })

@@ -1,5 +1,7 @@
 //! Channels, as such and as one user sees them.
 
+use std::collections::HashMap;
+
 use patchbay_core::{Channel, ChannelForViewer, ChannelId, MessageId, Role, Timestamp, UserId};
 use sqlx::FromRow;
 
@@ -38,6 +40,14 @@ pub struct ChannelText {
     pub name: String,
     /// What it is about.
     pub description: Option<String>,
+}
+
+/// A channel and what somebody is in it.
+#[derive(FromRow)]
+struct WithRole {
+    #[sqlx(flatten)]
+    channel: Row,
+    role: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -164,12 +174,6 @@ impl Conn {
         id: ChannelId,
         viewer: Option<UserId>,
     ) -> Result<Option<(Channel, Option<Role>)>, StoreError> {
-        #[derive(FromRow)]
-        struct WithRole {
-            #[sqlx(flatten)]
-            channel: Row,
-            role: Option<String>,
-        }
         let row = on!(self, |c| {
             sqlx::query_as::<_, WithRole>(
                 "SELECT c.id, c.name, c.description, c.is_direct_message, c.is_public, c.is_vc,
@@ -183,6 +187,36 @@ impl Conn {
             .await?
         });
         row.map(|r| Ok((r.channel.into(), r.role.as_deref().map(parse_role).transpose()?))).transpose()
+    }
+
+    /// The same for several channels and viewers, each pair once: those whose channels there are.
+    pub async fn channels_and_roles(
+        &mut self,
+        pairs: &[(ChannelId, UserId)],
+    ) -> Result<HashMap<(ChannelId, UserId), (Channel, Option<Role>)>, StoreError> {
+        #[derive(FromRow)]
+        struct OfViewer {
+            #[sqlx(flatten)]
+            of: WithRole,
+            viewer: i64,
+        }
+        let mut query = Query::new("WITH asked (channel_id, viewer) AS (VALUES ");
+        for (n, (channel, viewer)) in pairs.iter().enumerate() {
+            query.push(if n == 0 { "(" } else { ", (" });
+            query.bind(channel.0).push(", ").bind(viewer.0).push(")");
+        }
+        query.push(
+            ") SELECT c.id, c.name, c.description, c.is_direct_message, c.is_public, c.is_vc,
+                      c.created_by_id, c.created_at, c.updated_at, m.role AS role, a.viewer AS viewer
+               FROM asked a JOIN channels c ON c.id = a.channel_id AND c.deleted_at IS NULL
+               LEFT JOIN channel_members m ON m.channel_id = c.id AND m.user_id = a.viewer",
+        );
+        query.uncached();
+        let pair = |row: OfViewer| {
+            let (channel, role): (Channel, _) = (row.of.channel.into(), row.of.role.as_deref());
+            Ok(((channel.id, UserId(row.viewer)), (channel, role.map(parse_role).transpose()?)))
+        };
+        self.all(query).await?.into_iter().map(pair).collect()
     }
 
     /// Those of these channels that `viewer` can read, each with whether everybody can.

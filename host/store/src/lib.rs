@@ -60,7 +60,7 @@ pub use job_runs::JobRunRow;
 pub use jobs::JobRow;
 pub use journal::{Entry, NewEntry, Viewer, Wanted};
 pub use keys::SigningKeyRow;
-pub use messages::{NewMessage, Page};
+pub use messages::{IdempotencyKey, NewMessage, Page};
 pub use passwords::UserSecret;
 pub use plugin_settings::PluginSecretRow;
 pub use plugins::{PluginRow, PluginVersionRow};

@@ -30,6 +30,9 @@ pub struct NewMessage<'a> {
     pub has_attachments: bool,
 }
 
+/// Whose key it is, where it was used, and the key.
+pub type IdempotencyKey = (UserId, ChannelId, String);
+
 /// A page of a list ordered by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -154,53 +157,54 @@ impl Conn {
         Ok(row.unwrap_or_default())
     }
 
-    /// Writes a message and the index of its mentions; its id.
-    pub async fn insert_message(
+    /// Writes messages and the index of their mentions; their ids, in this order.
+    pub async fn insert_messages(
         &mut self,
-        new: &NewMessage<'_>,
+        new: &[NewMessage<'_>],
         now: Timestamp,
-    ) -> Result<MessageId, StoreError> {
-        let id = on!(self, |c| {
-            sqlx::query_scalar::<_, i64>(
-                "INSERT INTO messages (channel_id, sender_id, parent_id, content, mentions, has_attachments,
-                                       is_bot, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING id",
-            )
-            .bind(new.channel_id.0)
-            .bind(new.sender_id.0)
-            .bind(new.parent_id.map(|id| id.0))
-            .bind(new.content)
-            .bind(id_list(new.mentions.iter().map(|id| id.0)))
-            .bind(new.has_attachments)
-            .bind(new.is_bot)
-            .bind(now.0)
-            .fetch_one(c)
-            .await?
-        });
-        self.insert_mentions(MessageId(id), new.channel_id, new.mentions).await?;
-        Ok(MessageId(id))
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let mut query = Query::new(
+            "INSERT INTO messages (channel_id, sender_id, parent_id, content, mentions, has_attachments, is_bot,
+                                   created_at, updated_at) VALUES ",
+        );
+        for (n, message) in new.iter().enumerate() {
+            query.push(if n == 0 { "(" } else { ", (" });
+            query.bind(message.channel_id.0).push(", ").bind(message.sender_id.0).push(", ");
+            query.bind(message.parent_id.map(|id| id.0)).push(", ").bind(message.content).push(", ");
+            query.bind(id_list(message.mentions.iter().map(|id| id.0))).push(", ");
+            query.bind(message.has_attachments).push(", ").bind(message.is_bot).push(", ");
+            query.bind(now.0).push(", ").bind(now.0).push(")");
+        }
+        query.push(" RETURNING id");
+        if new.len() > 1 {
+            query.uncached();
+        }
+        // Rows get their ids in the order in which they stand, but may be told in another one.
+        let mut ids: Vec<_> =
+            self.all::<(i64,)>(query).await?.into_iter().map(|(id,)| MessageId(id)).collect();
+        ids.sort_unstable();
+        let of_one = |(message, id): (&NewMessage<'_>, &MessageId)| {
+            let (channel, id) = (message.channel_id, *id);
+            message.mentions.iter().map(|user| (*user, channel, id)).collect::<Vec<_>>()
+        };
+        let mentions = new.iter().zip(&ids).flat_map(of_one).collect();
+        self.insert_mentions(mentions).await?;
+        Ok(ids)
     }
 
     async fn insert_mentions(
         &mut self,
-        message: MessageId,
-        channel: ChannelId,
-        users: &[UserId],
+        mentions: Vec<(UserId, ChannelId, MessageId)>,
     ) -> Result<(), StoreError> {
-        for user in users {
-            on!(self, |c| {
-                sqlx::query(
-                    "INSERT INTO message_mentions (user_id, channel_id, message_id) VALUES ($1, $2, $3)",
-                )
-                .bind(user.0)
-                .bind(channel.0)
-                .bind(message.0)
-                .execute(c)
-                .await?
-                .rows_affected()
-            });
+        if mentions.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut query = Query::new("INSERT INTO message_mentions (user_id, channel_id, message_id) VALUES ");
+        for (n, (user, channel, message)) in mentions.into_iter().enumerate() {
+            query.push(if n == 0 { "(" } else { ", (" });
+            query.ids([user.0, channel.0, message.0]).push(")");
+        }
+        self.run(query).await.map(drop)
     }
 
     /// One message with its files, a tombstone too; none in a deleted channel.
@@ -212,6 +216,17 @@ impl Conn {
         );
         let Some(row) = self.optional::<Row>(query).await? else { return Ok(None) };
         Ok(self.with_files(vec![row]).await?.pop())
+    }
+
+    /// These messages, of which there are all, by rising id.
+    pub async fn messages_in_order(&mut self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
+        if let [id] = ids {
+            // The usual statement is kept prepared.
+            return Ok(self.message(*id).await?.into_iter().collect());
+        }
+        let mut found = self.messages_by_id(&ids.iter().map(|id| id.0).collect::<Vec<_>>()).await?;
+        found.sort_unstable_by_key(|message| message.id);
+        Ok(found)
     }
 
     /// These messages, in no particular order.
@@ -304,7 +319,7 @@ impl Conn {
                 .execute(c)
                 .await?;
         });
-        self.insert_mentions(old.id, old.channel_id, mentions).await
+        self.insert_mentions(mentions.iter().map(|user| (*user, old.channel_id, old.id)).collect()).await
     }
 
     /// The earlier versions of a message, newest first unless `page.after` is given.
@@ -402,32 +417,57 @@ impl Conn {
         Ok(id.map(MessageId))
     }
 
-    /// Remembers which message a key stands for, in place of an expired use of the same key.
-    pub async fn remember_key(
+    /// The same for several keys, each another one: those that are known.
+    pub async fn idempotent_messages(
         &mut self,
-        user: UserId,
-        channel: ChannelId,
-        key: &str,
-        message: MessageId,
+        keys: &[IdempotencyKey],
+        since: Timestamp,
+    ) -> Result<HashMap<IdempotencyKey, MessageId>, StoreError> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut query = Query::new(
+            "SELECT user_id, channel_id, key, message_id FROM idempotency_keys WHERE created_at >= ",
+        );
+        query.bind(since.0).push(" AND (user_id, channel_id, key) IN (VALUES ");
+        for (n, (user, channel, key)) in keys.iter().enumerate() {
+            query.push(if n == 0 { "(" } else { ", (" });
+            query.ids([user.0, channel.0]).push(", ").bind(key.as_str()).push(")");
+        }
+        query.push(")");
+        let known = self.all::<(i64, i64, String, i64)>(query).await?.into_iter();
+        Ok(known
+            .map(|(user, channel, key, id)| ((UserId(user), ChannelId(channel), key), MessageId(id)))
+            .collect())
+    }
+
+    /// Remembers which messages keys, each another one, stand for, in place of expired uses of the same keys.
+    pub async fn remember_keys(
+        &mut self,
+        keys: &[(IdempotencyKey, MessageId)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        on!(self, |c| {
-            sqlx::query(
-                "INSERT INTO idempotency_keys (user_id, channel_id, key, message_id, created_at)
-                 VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (user_id, channel_id, key)
-                 DO UPDATE SET message_id = excluded.message_id, created_at = excluded.created_at",
-            )
-            .bind(user.0)
-            .bind(channel.0)
-            .bind(key)
-            .bind(message.0)
-            .bind(now.0)
-            .execute(c)
-            .await?
-            .rows_affected()
-        });
-        Ok(())
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut query = Query::new(
+            "INSERT INTO idempotency_keys (user_id, channel_id, key, message_id, created_at) VALUES ",
+        );
+        for (n, ((user, channel, key), message)) in keys.iter().enumerate() {
+            query.push(if n == 0 { "(" } else { ", (" });
+            query
+                .ids([user.0, channel.0])
+                .push(", ")
+                .bind(key.as_str())
+                .push(", ")
+                .ids([message.0, now.0])
+                .push(")");
+        }
+        query.push(
+            " ON CONFLICT (user_id, channel_id, key)
+              DO UPDATE SET message_id = excluded.message_id, created_at = excluded.created_at",
+        );
+        self.run(query).await.map(drop)
     }
 
     /// Forgets up to `limit` keys used before `before`; how many there were.

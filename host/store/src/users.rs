@@ -1,5 +1,7 @@
 //! Users, their secrets and what they chose to show.
 
+use std::collections::HashMap;
+
 use patchbay_core::{Status, Timestamp, User, UserId};
 use sqlx::FromRow;
 
@@ -201,6 +203,16 @@ impl Conn {
         let mut query = Query::new("SELECT id FROM users WHERE username_key IN (");
         query.bind_list(names.iter().map(String::as_str)).push(") ORDER BY id");
         Ok(self.all::<(i64,)>(query).await?.into_iter().map(|(id,)| UserId(id)).collect())
+    }
+
+    /// Those of these names (as [`Conn::user_ids_by_name`] takes them) that users have.
+    pub async fn users_by_name(&mut self, names: &[String]) -> Result<HashMap<String, UserId>, StoreError> {
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut query = Query::new("SELECT username_key, id FROM users WHERE username_key IN (");
+        query.bind_list(names.iter().map(String::as_str)).push(")").uncached();
+        Ok(self.all::<(String, i64)>(query).await?.into_iter().map(|(name, id)| (name, UserId(id))).collect())
     }
 
     /// Whether anybody administers the deployment.

@@ -16,6 +16,18 @@ pub(super) struct Entered {
 }
 
 impl Entered {
+    /// A channel, and what the actor is in it, as the database has them.
+    pub fn of(found: Option<(Channel, Option<Role>)>, actor: &Actor) -> Result<Self> {
+        let (channel, role) = found.ok_or(Error::NotFound(Thing::Channel))?;
+        let access = Access {
+            standing: actor.standing(),
+            role,
+            is_public: channel.is_public,
+            is_direct_message: channel.is_direct_message,
+        };
+        if access.can_read() { Ok(Self { channel, access }) } else { Err(Error::NotFound(Thing::Channel)) }
+    }
+
     /// Demands that the actor may do this here.
     pub fn demand(&self, action: Action) -> Result<()> {
         match self.access.verdict(action) {
@@ -55,15 +67,7 @@ fn refusal(action: Action, is_direct_message: bool) -> String {
 
 /// The channel, if the actor can read it.
 pub(super) async fn enter(conn: &mut Conn, actor: &Actor, id: ChannelId) -> Result<Entered> {
-    let found = conn.channel_and_role(id, actor.user_id()).await?;
-    let (channel, role) = found.ok_or(Error::NotFound(Thing::Channel))?;
-    let access = Access {
-        standing: actor.standing(),
-        role,
-        is_public: channel.is_public,
-        is_direct_message: channel.is_direct_message,
-    };
-    if access.can_read() { Ok(Entered { channel, access }) } else { Err(Error::NotFound(Thing::Channel)) }
+    Entered::of(conn.channel_and_role(id, actor.user_id()).await?, actor)
 }
 
 /// The channel, if the actor may do this there.

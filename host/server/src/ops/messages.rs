@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use patchbay_core::{
-    Actor, ChannelId, Event, FileId, MAX_FILES, Message, MessageEdit, MessageId, Timestamp, UserId,
+    Actor, ChannelId, Event, FileId, MAX_FILES, Message, MessageEdit, MessageId, Timestamp,
     permission::Action, text,
 };
-use patchbay_store::{Document, Index, NewMessage, Tx};
+use patchbay_store::{Document, Index, Tx};
 
 use super::{
     Error, Ops, PageOf, PageRequest, Result, Thing,
-    access::{enter, enter_to, find_message, user_of},
+    access::{enter, find_message, user_of},
     error::Faults,
     journal::emit,
+    posting::Post,
 };
 
 /// For how long a repeated key finds the original.
@@ -60,11 +61,7 @@ impl Ops {
         let sender = user_of(actor)?;
         check_post(&new)?;
         let new = self.hooks_before_post(actor, channel, new).await?;
-        let actor = actor.clone();
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { post(tx, &actor, sender, channel, new).await }))
-            .await
+        self.write_post(Post { actor: actor.clone(), sender, channel, new }).await
     }
 
     /// One message.
@@ -160,77 +157,6 @@ fn check_post(new: &NewPost) -> Result<()> {
         faults.check("Idempotency-Key", text::check_text(key, 1, text::MAX_KEY_CHARS));
     }
     faults.into_result()
-}
-
-async fn post(
-    tx: &mut Tx,
-    actor: &Actor,
-    sender: UserId,
-    channel: ChannelId,
-    new: NewPost,
-) -> Result<Posted> {
-    let now = Timestamp::now();
-    enter_to(tx, actor, channel, Action::Write).await?;
-    if let Some(key) = &new.key
-        && let Some(id) = tx.idempotent_message(sender, channel, key, now.minus(KEY_LIFE)).await?
-    {
-        // The original may have been deleted since: then a repeat is still no reason to post again.
-        let message = tx.message(id).await?.ok_or(Error::NotFound(Thing::Message))?;
-        return Ok(Posted { message, created: false });
-    }
-    let parent_id = match new.parent_id {
-        Some(parent) => Some(root_of(tx, channel, parent).await?),
-        None => None,
-    };
-    let mentions = tx.user_ids_by_name(&text::mentioned_usernames(&new.content)).await?;
-    let row = NewMessage {
-        channel_id: channel,
-        sender_id: sender,
-        is_bot: actor.is_bot(),
-        parent_id,
-        content: &new.content,
-        mentions: &mentions,
-        has_attachments: !new.file_ids.is_empty(),
-    };
-    let id = tx.insert_message(&row, now).await?;
-    tx.index(Index::Messages, id.0, Document::message(&new.content, channel, sender));
-    attach(tx, id, sender, new.file_ids, now).await?;
-    if let Some(root) = parent_id {
-        tx.add_to_reply_count(root, 1).await?;
-    }
-    if let Some(key) = &new.key {
-        tx.remember_key(sender, channel, key, id, now).await?;
-    }
-    let message = tx.message(id).await?.ok_or(Error::NotFound(Thing::Message))?;
-    emit(tx, actor, &Event::MessageCreated(message.clone()), now)?;
-    Ok(Posted { message, created: true })
-}
-
-/// Threads are one level: a reply to a reply belongs to the root.
-async fn root_of(tx: &mut Tx, channel: ChannelId, parent: MessageId) -> Result<MessageId> {
-    let found = tx.message(parent).await?.filter(|message| message.channel_id == channel);
-    let parent = found.ok_or_else(|| Error::invalid("parent_id", "not_found", "is not in this channel"))?;
-    Ok(parent.parent_id.unwrap_or(parent.id))
-}
-
-async fn attach(
-    tx: &mut Tx,
-    message: MessageId,
-    sender: UserId,
-    mut files: Vec<FileId>,
-    now: Timestamp,
-) -> Result<()> {
-    if files.is_empty() {
-        return Ok(());
-    }
-    files.sort_unstable();
-    files.dedup();
-    let attached = tx.attach_files(message, sender, &files, now).await?;
-    if usize::try_from(attached) == Ok(files.len()) {
-        Ok(())
-    } else {
-        Err(Error::invalid("file_ids", "not_found", "must be files of yours that hang on no other message"))
-    }
 }
 
 async fn edit(tx: &mut Tx, actor: &Actor, id: MessageId, content: String) -> Result<Message> {

@@ -27,6 +27,7 @@ mod pictures;
 mod pins;
 mod plugin_config;
 pub mod plugins;
+mod posting;
 mod rates;
 mod reactions;
 mod replay;
@@ -90,6 +91,7 @@ struct Inner {
     sessions: SessionCache,
     signals: signals::SignalRates,
     searches: search::Searches,
+    posting: posting::Posting,
     egress: Egress,
     auth: config::Auth,
     rates: Option<rates::Rates>,
@@ -132,6 +134,7 @@ impl Ops {
             sessions: SessionCache::default(),
             signals: signals::SignalRates::default(),
             searches: search::Searches::default(),
+            posting: posting::Posting::default(),
             egress: Egress::new(config.egress.allow_private.clone()),
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),
