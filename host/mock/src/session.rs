@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Command, Mock, MockError, Name, Result,
-    capabilities::{metadata_shown, shown},
-    world::{Canned, Kept, Scripted, State},
+    capabilities::{Scripted, metadata_shown, shown},
+    world::{Canned, Kept, State},
 };
 
 fn find_user<'a>(state: &'a State, name: &Name) -> Result<&'a User> {

@@ -22,6 +22,8 @@ use patchbay_runtime::{
 };
 use serde_json::Value;
 
+use crate::capabilities::Scripted;
+
 pub(crate) type Answer<T> = Result<T, HostError>;
 
 /// When a world begins, in milliseconds since 1970: the same each time, so that what a plugin writes down is, too.
@@ -84,16 +86,6 @@ impl Canned {
         };
         url_fits && self.method.as_deref().is_none_or(|wanted| wanted == method)
     }
-}
-
-/// What a model answers to a prompt.
-#[derive(Clone)]
-pub(crate) struct Scripted {
-    /// What one of its turns has in it; none: any.
-    pub contains: Option<String>,
-    pub pieces: Vec<String>,
-    /// The code of the error that comes after the pieces.
-    pub error: Option<String>,
 }
 
 /// A job that waits.

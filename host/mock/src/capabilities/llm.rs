@@ -10,11 +10,21 @@ use patchbay_runtime::{
 use patchbay_words::lexical::{NAME, lexical};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Scripted, World, error};
+use crate::world::{Answer, World, error};
 
 /// The one provider, which is there once the test has prepared an answer.
 const PROVIDER: &str = "default";
 const MODEL: &str = "mock";
+
+/// What a model answers to a prompt.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    /// What one of its turns has in it; none: any.
+    pub contains: Option<String>,
+    pub pieces: Vec<String>,
+    /// The code of the error that comes after the pieces.
+    pub error: Option<String>,
+}
 
 fn failure(code: &str) -> HostError {
     let kind = match code {

@@ -17,6 +17,7 @@ mod vectors;
 use patchbay_core::Actor;
 use serde_json::{Value, json};
 
+pub(crate) use llm::Scripted;
 pub(crate) use own::shown;
 pub(crate) use vectors::metadata_shown;
 
