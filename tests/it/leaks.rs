@@ -51,6 +51,8 @@ const CHANNEL_BOUND: &[(&str, &str, &str)] = &[
         "/api/hooks/outgoing",
         r#"{"url": "https://example.org", "events": ["*"], "channel_ids": [CHANNEL]}"#,
     ),
+    ("GET", "/api/commands", "?channel_id=CHANNEL"),
+    ("GET", "/api/commands/complete", "?channel_id=CHANNEL&text=/"),
     ("POST", "/api/commands", r#"{"channel_id": CHANNEL, "text": "/anything"}"#),
 ];
 
@@ -78,6 +80,8 @@ const OTHERS: &[&str] = &[
     "/api/auth/sessions/{id}",
     "/api/bots",
     "/api/bots/{bot_id}",
+    "/api/bots/{bot_id}/commands",
+    "/api/bots/{bot_id}/commands/{name}",
     "/api/channels",
     "/api/commands",
     "/api/docs",

@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod auth;
 mod backup;
+mod bot_commands;
 mod bots;
 mod bundled;
 mod capabilities;

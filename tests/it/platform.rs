@@ -348,7 +348,7 @@ async fn commands_are_answered_by_who_registered_them() {
     };
     let list = bob.get("/api/commands").await.expect(200);
     let mirror = json!({ "name": "mirror", "description": "Says it backwards", "usage": "TEXT", "plugin": "recorder" });
-    assert_eq!(list["items"][0], mirror);
+    assert!(list["items"].as_array().unwrap().contains(&mirror), "{list:#}");
     assert_eq!(bob.get("/api/commands?limit=1").await.expect(200)["has_more"], true);
     let answer = run(&ann, " /mirror  abc def ").await.expect(200);
     assert_eq!(answer, json!({ "command": "mirror", "plugin": "recorder", "text": "fed cba" }));

@@ -23,7 +23,7 @@ pub use client::{Answer, User, anonymous};
 pub use component::{custom_section, leb, manifest, packed, renamed, repacked, without_manifest};
 pub use examples::{example, example_component};
 pub use names::NameServer;
-pub use outside::{aiortc, chromium, coturn, fuzzer, litellm};
+pub use outside::{aiortc, chromium, coturn, fuzzer, litellm, slack};
 pub use postgres::pgvector;
 pub use raw::{Raw, RawAnswer};
 pub use s3::{S3, files_below};

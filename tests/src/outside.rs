@@ -20,6 +20,11 @@ pub fn litellm() -> Option<PathBuf> {
     installed("litellm", build_dir().parent().unwrap().join("litellm/bin/litellm"))
 }
 
+/// A Python that has Slack's libraries. None as for [`fuzzer`].
+pub fn slack() -> Option<PathBuf> {
+    installed("slack", build_dir().parent().unwrap().join("slack/bin/python"))
+}
+
 /// A browser. None as for [`fuzzer`].
 pub fn chromium() -> Option<PathBuf> {
     on_path("chromium")

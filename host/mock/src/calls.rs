@@ -260,14 +260,38 @@ impl Mock {
 
     pub(crate) async fn command(&self, caller: Actor, channel: ChannelId, text: &str) -> Result<Value> {
         self.world.state().enter(&caller, channel, patchbay_core::permission::Action::Write)?;
+        let typed = self.typed(text)?;
+        let ran = self.runtime.run_command(&self.plugin, caller, typed, channel).await?;
+        Ok(json!({ "text": ran }))
+    }
+
+    pub(crate) async fn more_commands(&self, caller: Actor, channel: ChannelId) -> Result<Value> {
+        self.world.state().enter(&caller, channel, patchbay_core::permission::Action::Write)?;
+        let more = self.runtime.more_commands(&self.plugin, caller, channel).await?;
+        let shown = more.into_iter().map(
+            |command| json!({ "name": command.name, "description": command.description, "usage": command.usage }),
+        );
+        Ok(shown.collect())
+    }
+
+    pub(crate) async fn complete(&self, caller: Actor, channel: ChannelId, text: &str) -> Result<Value> {
+        self.world.state().enter(&caller, channel, patchbay_core::permission::Action::Write)?;
+        let typed = self.typed(text)?;
+        let found = self.runtime.complete_command(&self.plugin, caller, typed, channel).await?;
+        let shown =
+            found.into_iter().map(|found| json!({ "text": found.text, "description": found.description }));
+        Ok(shown.collect())
+    }
+
+    /// The command's name and what comes after it.
+    fn typed<'a>(&self, text: &'a str) -> Result<(&'a str, &'a str)> {
         let usage = || MockError::Usage(format!("{text:?}: a command is /NAME and what it needs"));
         let rest = text.trim().strip_prefix('/').ok_or_else(usage)?;
         let (name, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        if self.runtime.command(name).is_none() {
+        if self.runtime.command(name).is_none() && !self.plugin.helps_with_commands() {
             return Err(MockError::Usage(format!("the manifest has no command {name:?}")));
         }
-        let ran = self.runtime.run_command(&self.plugin, caller, (name, text.trim()), channel).await?;
-        Ok(json!({ "text": ran }))
+        Ok((name, text.trim()))
     }
 }
 

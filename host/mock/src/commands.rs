@@ -168,6 +168,22 @@ pub enum Command {
         /// The command with its slash.
         text: String,
     },
+    /// The commands beside the manifest's that somebody can type: `[{name, description, usage}]`.
+    MoreCommands {
+        /// Who.
+        r#as: Name,
+        /// Where.
+        channel: Name,
+    },
+    /// What could follow what somebody has typed: `[{text, description}]`, without the command's name.
+    Complete {
+        /// Who.
+        r#as: Name,
+        /// Where.
+        channel: Name,
+        /// The command with its slash.
+        text: String,
+    },
     /// Asks the decorator; an object of what it adds, by message id.
     Decorate {
         /// Who reads.

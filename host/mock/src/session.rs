@@ -236,6 +236,16 @@ impl Mock {
                 let channel = find_channel(&self.world.state(), &channel)?;
                 self.command(caller, channel, &text).await
             }
+            Command::MoreCommands { r#as, channel } => {
+                let caller = self.actor(&r#as)?;
+                let channel = find_channel(&self.world.state(), &channel)?;
+                self.more_commands(caller, channel).await
+            }
+            Command::Complete { r#as, channel, text } => {
+                let caller = self.actor(&r#as)?;
+                let channel = find_channel(&self.world.state(), &channel)?;
+                self.complete(caller, channel, &text).await
+            }
             Command::Decorate { r#as, messages } => {
                 let viewer = self.actor(&r#as)?;
                 let messages: Vec<_> = messages.into_iter().map(MessageId).collect();

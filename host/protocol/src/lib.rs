@@ -30,9 +30,9 @@ pub use frames::{
 };
 pub use messages::{Edit, EditMessage, File, Message, PostMessage, Reaction, Sender, Thread};
 pub use plugins::{
-    Command, CommandAnswer, DeadLetter, OnFailure, Plugin, PluginBackfill, PluginCalls, PluginConfigKey,
-    PluginCursor, PluginHooks, PluginLogLine, PluginVersion, Redeliver, Redelivered, RunCommand, UpdateHooks,
-    UpdatePlugin,
+    Command, CommandAnswer, CommandSuggestion, CommandSuggestions, DeadLetter, OnFailure, Plugin,
+    PluginBackfill, PluginCalls, PluginConfigKey, PluginCursor, PluginHooks, PluginLogLine, PluginVersion,
+    Redeliver, Redelivered, RunCommand, UpdateHooks, UpdatePlugin,
 };
 pub use problem::{FieldError, Problem};
 pub use time::Time;

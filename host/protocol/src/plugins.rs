@@ -205,7 +205,7 @@ pub struct Command {
     pub description: String,
     /// How to type what comes after it.
     pub usage: String,
-    /// The plugin that answers it.
+    /// The plugin that answers it; `patchbay` for `help`.
     pub plugin: String,
 }
 
@@ -225,10 +225,26 @@ pub struct RunCommand {
 pub struct CommandAnswer {
     /// The command's name.
     pub command: String,
-    /// The plugin that answered.
+    /// The plugin that answered; `patchbay` for `help`.
     pub plugin: String,
     /// A text for the caller alone; null if there is none.
     pub text: Option<String>,
+}
+
+/// What could be typed in place of a command that somebody has begun.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CommandSuggestions {
+    /// At most 20, the likeliest first.
+    pub items: Vec<CommandSuggestion>,
+}
+
+/// A line that could be typed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CommandSuggestion {
+    /// The whole line, from the slash on.
+    pub text: String,
+    /// What it means.
+    pub description: String,
 }
 
 /// Something that an operator can set for a plugin.

@@ -78,6 +78,17 @@ pub(crate) mod commands_plugin {
     });
 }
 
+pub(crate) mod command_help_plugin {
+    wasmtime::component::bindgen!({
+        world: "command-help-plugin",
+        path: "../../wit",
+        exports: { default: async },
+        with: {
+            "patchbay:plugin/types": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
 pub(crate) mod jobs_plugin {
     wasmtime::component::bindgen!({
         world: "jobs-plugin",
@@ -100,6 +111,8 @@ pub(crate) mod lifecycle_plugin {
     });
 }
 
+pub(crate) use command_help_plugin::CommandHelpPluginIndices;
+pub(crate) use command_help_plugin::exports::patchbay::plugin::command_help as command_help_export;
 pub(crate) use commands_plugin::CommandsPluginIndices;
 pub(crate) use commands_plugin::exports::patchbay::plugin::commands as commands_export;
 pub(crate) use decorator_plugin::DecoratorPluginIndices;

@@ -10,8 +10,8 @@ use wasmtime::{
 use crate::{
     LoadError,
     bindings::{
-        CommandsPluginIndices, DecoratorPluginIndices, EventsPluginIndices, HooksPluginIndices,
-        HttpPluginIndices, JobsPluginIndices, LifecyclePluginIndices,
+        CommandHelpPluginIndices, CommandsPluginIndices, DecoratorPluginIndices, EventsPluginIndices,
+        HooksPluginIndices, HttpPluginIndices, JobsPluginIndices, LifecyclePluginIndices,
     },
     inspect::Inspection,
     state::CallState,
@@ -25,6 +25,7 @@ pub(crate) struct Exports {
     pub(crate) events: Option<EventsPluginIndices>,
     pub(crate) hooks: Option<HooksPluginIndices>,
     pub(crate) commands: Option<CommandsPluginIndices>,
+    pub(crate) command_help: Option<CommandHelpPluginIndices>,
     pub(crate) jobs: Option<JobsPluginIndices>,
     pub(crate) lifecycle: Option<LifecyclePluginIndices>,
 }
@@ -45,6 +46,9 @@ impl Exports {
                 "events" => exports.events = Some(EventsPluginIndices::new(pre).map_err(mismatch)?),
                 "hooks" => exports.hooks = Some(HooksPluginIndices::new(pre).map_err(mismatch)?),
                 "commands" => exports.commands = Some(CommandsPluginIndices::new(pre).map_err(mismatch)?),
+                "command-help" => {
+                    exports.command_help = Some(CommandHelpPluginIndices::new(pre).map_err(mismatch)?);
+                }
                 "jobs" => exports.jobs = Some(JobsPluginIndices::new(pre).map_err(mismatch)?),
                 "lifecycle" => exports.lifecycle = Some(LifecyclePluginIndices::new(pre).map_err(mismatch)?),
                 other => {
@@ -59,12 +63,17 @@ impl Exports {
 
     /// Binds all of them in an instance, which fails if one has a function of another type.
     pub(crate) fn try_all(&self, store: &mut Store<CallState>, instance: &Instance) -> Result<(), LoadError> {
-        let Self { http, decorator, events, hooks, commands, jobs, lifecycle } = self;
+        let Self { http, decorator, events, hooks, commands, command_help, jobs, lifecycle } = self;
         http.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
         decorator.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
         events.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
         hooks.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
         commands.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
+        command_help
+            .as_ref()
+            .map(|export| export.load(&mut *store, instance))
+            .transpose()
+            .map_err(mismatch)?;
         jobs.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
         lifecycle.as_ref().map(|export| export.load(&mut *store, instance)).transpose().map_err(mismatch)?;
         Ok(())
@@ -91,6 +100,7 @@ pub(crate) fn check(inspection: &Inspection) -> Result<(), LoadError> {
                     "the manifest has {field} but there is no export {export}; {FORGOTTEN}"
                 )));
             }
+            (true, false) if export == "commands" && inspection.exports.contains("command-help") => {}
             (true, false) if export != "http" => {
                 return Err(LoadError::ManifestInvalid(format!(
                     "the component exports {export}, which is never called without `{field}` in the manifest"
@@ -101,6 +111,10 @@ pub(crate) fn check(inspection: &Inspection) -> Result<(), LoadError> {
     }
     if !manifest.jobs.is_empty() && !inspection.exports.contains("jobs") {
         let what = format!("the manifest has jobs but there is no export jobs; {FORGOTTEN}");
+        return Err(LoadError::ExportMismatch(what));
+    }
+    if inspection.exports.contains("command-help") && !inspection.exports.contains("commands") {
+        let what = format!("the component exports command-help but not commands; {FORGOTTEN}");
         return Err(LoadError::ExportMismatch(what));
     }
     if !manifest.hooks.is_empty() && !manifest.capabilities.contains("hooks") {

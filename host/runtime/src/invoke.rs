@@ -112,13 +112,13 @@ pub struct DueJob {
 /// Most characters of a command's answer (`wit/commands.wit`).
 const REPLY_CHARS: usize = 8_000;
 
-fn absent(export: CallKind) -> CallError {
+pub(crate) fn absent(export: CallKind) -> CallError {
     CallError::InvalidResponse(format!("the plugin has no export {}", export.as_str()))
 }
 
 /// A call within its budget, and `models` beyond it while it waits for those. It begins once it has its permit: to wait for
 /// that is no failure of the plugin's.
-async fn in_turn<T>(
+pub(crate) async fn in_turn<T>(
     permits: &Permits,
     budget: Budget,
     models: Duration,

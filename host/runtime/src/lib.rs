@@ -18,6 +18,7 @@ mod bindings;
 mod cache;
 mod call;
 pub mod capabilities;
+mod command_help;
 mod compiler;
 mod cpu;
 mod decorate;
@@ -44,6 +45,7 @@ mod wasi;
 mod weight;
 
 pub use call::Unwell;
+pub use command_help::Suggestion;
 pub use compiler::{COMPILE_COMMAND, compile_file};
 pub use decorate::Decorations;
 pub use engine::wasmtime_config;
@@ -329,6 +331,33 @@ impl Runtime {
         channel: ChannelId,
     ) -> Result<Option<String>, CallError> {
         invoke::command(&self.context, plugin, caller, command, text, channel).await
+    }
+
+    /// The commands beside those of its manifest that a plugin offers somebody in a channel.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn more_commands(
+        &self,
+        plugin: &Plugin,
+        caller: Actor,
+        channel: ChannelId,
+    ) -> Result<Vec<Command>, CallError> {
+        command_help::more(&self.context, plugin, caller, channel).await
+    }
+
+    /// What somebody could go on to who has typed `text` after a command of this plugin's.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn complete_command(
+        &self,
+        plugin: &Plugin,
+        caller: Actor,
+        (command, text): (&str, &str),
+        channel: ChannelId,
+    ) -> Result<Vec<Suggestion>, CallError> {
+        command_help::complete(&self.context, plugin, caller, (command, text), channel).await
     }
 
     /// Runs a job that has come due.

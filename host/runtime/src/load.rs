@@ -112,6 +112,11 @@ impl Plugin {
         self.exports.jobs.is_some()
     }
 
+    /// Whether it helps to type commands, and may have others than its manifest's.
+    pub fn helps_with_commands(&self) -> bool {
+        self.exports.command_help.is_some()
+    }
+
     /// Whether it wants to know of its own changes.
     pub fn has_lifecycle(&self) -> bool {
         self.exports.lifecycle.is_some()

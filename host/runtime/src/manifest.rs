@@ -9,6 +9,7 @@ use serde::Deserialize;
 mod parts;
 
 use parts::RawJob;
+pub(crate) use parts::check_command;
 pub use parts::{Build, Command, ConfigKey, ConfigType, Egress, EventKinds, Moment, RepeatedJob};
 
 /// What a plugin says of itself.

@@ -125,6 +125,7 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     let models = python::MODELS.provide(tree);
     let pgvector = python::PGVECTOR.provide(tree);
     let voice = python::VOICE.provide(tree);
+    let slack = python::SLACK.provide(tree);
     let browser = python::provide_program("chromium", "chromium");
     let turn = python::provide_program("turnserver", "coturn");
     let missing = examples::provide(tree)?;
@@ -155,6 +156,9 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
         step(
             "SKIPPED: aiortc, Chromium or coturn could not be installed, so voice was not tried with all kinds of clients",
         );
+    }
+    if !slack {
+        step("SKIPPED: Slack's libraries could not be installed, so no app made for Slack was tried");
     }
     if !missing.is_empty() {
         let missing = missing.join(", ");

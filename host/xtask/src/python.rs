@@ -21,6 +21,9 @@ pub const FUZZER: Environment =
 /// A voice client that nobody here wrote.
 pub const VOICE: Environment =
     Environment { name: "aiortc", packages: &["aiortc==1.16.0", "websockets==17.4"] };
+/// Apps and senders made for Slack, which webhooks and commands of bots have to suit.
+pub const SLACK: Environment =
+    Environment { name: "slack", packages: &["slack_bolt==1.30.0", "slack_sdk==3.48.0"] };
 
 /// A proxy for language models that nobody here wrote. It is large (750 MB), but nothing else answers as many kinds of wrong.
 pub const MODELS: Environment = Environment { name: "litellm", packages: &["litellm[proxy]==1.108.7"] };

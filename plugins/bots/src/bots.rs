@@ -11,6 +11,8 @@ use patchbay_sdk::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::commands;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewBot {
@@ -95,7 +97,9 @@ pub fn update(call: &Call) -> Result<Answer, Problem> {
 }
 
 pub fn delete(call: &Call) -> Result<Answer, Problem> {
-    bots::delete(call.caller()?, call.id("bot_id")?)?;
+    let id = call.id("bot_id")?;
+    bots::delete(call.caller()?, id)?;
+    commands::forget(id)?;
     Ok(Answer::no_content())
 }
 

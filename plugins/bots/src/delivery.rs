@@ -166,7 +166,7 @@ fn failed(hook: Hook, trouble: Trouble, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-fn signature(secret: &str, timestamp: u64, body: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn signature(secret: &str, timestamp: u64, body: &[u8]) -> Result<Vec<u8>, Error> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
         .map_err(|error| Error::internal(error.to_string()))?;
     mac.update(format!("v0:{timestamp}:").as_bytes());

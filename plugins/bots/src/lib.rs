@@ -4,6 +4,7 @@
 //! every user.
 
 mod bots;
+mod commands;
 mod delivery;
 mod hooks;
 mod incoming;
@@ -13,8 +14,8 @@ mod responders;
 mod slack;
 
 use patchbay_sdk::{
-    Actor, Commands, DueJob, Entry, Error, Events, Http, Invocation, Jobs, Outcome, Reply, Request, Response,
-    answer::Problem, routes::Routes, state,
+    Actor, ChannelId, Command, CommandHelp, Commands, DueJob, Entry, Error, Events, Http, Invocation, Jobs,
+    Outcome, Reply, Request, Response, Suggestion, answer::Problem, routes::Routes, state,
 };
 
 struct Bots;
@@ -27,6 +28,11 @@ impl Http for Bots {
             .get("/api/bots/{bot_id}", bots::get)
             .patch("/api/bots/{bot_id}", bots::update)
             .delete("/api/bots/{bot_id}", bots::delete)
+            .get("/api/bots/{bot_id}/commands", commands::list)
+            .post("/api/bots/{bot_id}/commands", commands::create)
+            .get("/api/bots/{bot_id}/commands/{name}", commands::get)
+            .patch("/api/bots/{bot_id}/commands/{name}", commands::update)
+            .delete("/api/bots/{bot_id}/commands/{name}", commands::delete)
             .get("/api/hooks", incoming::list)
             .post("/api/hooks", incoming::create)
             .get("/api/hooks/{hook_id}", incoming::get)
@@ -61,7 +67,29 @@ impl Jobs for Bots {
 
 impl Commands for Bots {
     fn run(caller: &Actor, invocation: Invocation) -> Result<Reply, Error> {
-        Ok(Reply { text: Some(remind::command(caller, &invocation)?) })
+        let text = match invocation.command.as_str() {
+            "remind" => Some(remind::command(caller, &invocation)?),
+            _ => commands::run(caller, &invocation)?,
+        };
+        Ok(Reply { text })
+    }
+}
+
+impl CommandHelp for Bots {
+    fn more(_: &Actor, channel: ChannelId) -> Result<Vec<Command>, Error> {
+        commands::offered(channel)
+    }
+
+    fn complete(
+        caller: &Actor,
+        command: &str,
+        text: &str,
+        channel: ChannelId,
+    ) -> Result<Vec<Suggestion>, Error> {
+        match command {
+            "remind" => remind::complete(caller, text),
+            _ => commands::complete(command, text, channel),
+        }
     }
 }
 
@@ -84,4 +112,4 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-patchbay_sdk::register!(Bots: http, events, jobs, commands);
+patchbay_sdk::register!(Bots: http, events, jobs, commands, command_help);

@@ -91,7 +91,7 @@ impl Hook {
     }
 }
 
-fn check_url(url: &str) -> Result<(), Problem> {
+pub fn check_url(url: &str) -> Result<(), Problem> {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let is_url = host.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
         && url.len() <= MAX_URL

@@ -2,8 +2,8 @@
 
 use jiff::{Timestamp as Instant, ToSpan as _, civil, tz::TimeZone};
 use patchbay_sdk::{
-    Actor, ChannelId, DueJob, Error, Invocation, Timestamp, UserId, bots, channels, deployment, identity, kv,
-    messages, scheduler, state, users,
+    Actor, ChannelId, DueJob, Error, Invocation, Suggestion, Timestamp, UserId, bots, channels, deployment,
+    identity, kv, messages, scheduler, state, users,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,30 @@ pub fn command(caller: &Actor, invocation: &Invocation) -> Result<String, Error>
         "cancel" => cancel(user, rest.trim()),
         _ => set(caller, user, invocation),
     }
+}
+
+/// What could follow after `/remind`.
+pub fn complete(caller: &Actor, text: &str) -> Result<Vec<Suggestion>, Error> {
+    let suggestion = |text: String, description: String| Suggestion { text, description };
+    if text.starts_with("cancel") {
+        let user = caller.user_id().ok_or_else(|| Error::forbidden("this needs a user"))?;
+        let mut waiting: Vec<(String, Reminder)> = state::list(&prefix(user), MAX_WAITING)?;
+        waiting.sort_by_key(|(_, reminder)| reminder.due);
+        let found = waiting.into_iter().map(|(_, of)| {
+            let what: String = of.text.chars().filter(|c| !c.is_control()).take(100).collect();
+            suggestion(format!("cancel {}", of.id), format!("{}: {what}", shown(of.due)))
+        });
+        return Ok(found.filter(|of| of.text.starts_with(text)).take(20).collect());
+    }
+    let forms = [
+        ("in 10m ", "After so many minutes (m), hours (h) or days (d)"),
+        ("at 17:00 ", "The next time it is that late; a time zone can follow"),
+        ("on 2027-01-31 09:00 ", "On that day"),
+        ("list", "What waits"),
+        ("cancel ", "Takes one back"),
+    ];
+    let found = forms.into_iter().filter(|(form, _)| form.starts_with(text));
+    Ok(found.map(|(form, what)| suggestion(form.to_owned(), what.to_owned())).collect())
 }
 
 fn set(caller: &Actor, user: UserId, invocation: &Invocation) -> Result<String, Error> {

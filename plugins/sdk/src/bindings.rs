@@ -81,6 +81,19 @@ pub mod commands_plugin {
     });
 }
 
+/// The export `command-help`.
+pub mod command_help_plugin {
+    wit_bindgen::generate!({
+        world: "command-help-plugin",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_command_help",
+        with: {
+            "patchbay:plugin/types@0.1.0": crate::bindings::imports::patchbay::plugin::types,
+        },
+    });
+}
+
 /// The export `jobs`.
 pub mod jobs_plugin {
     wit_bindgen::generate!({

@@ -94,6 +94,7 @@ pub use bindings::imports::patchbay::plugin::users;
 /// Vectors with metadata, in collections of the plugin's own (`patchbay:plugin/vectors`).
 pub use bindings::imports::patchbay::plugin::vectors;
 
+pub use bindings::command_help_plugin::exports::patchbay::plugin::command_help::{Command, Suggestion};
 pub use bindings::commands_plugin::exports::patchbay::plugin::commands::{Invocation, Reply};
 pub use bindings::decorator_plugin::exports::patchbay::plugin::decorator::Decoration;
 pub use bindings::hooks_plugin::exports::patchbay::plugin::hooks::{Draft, Moment, Refusal, Verdict};
@@ -149,6 +150,31 @@ pub trait Commands {
     fn run(caller: &Actor, invocation: Invocation) -> Result<Reply, Error>;
 }
 
+/// A plugin that helps people to type its commands, or has commands beside those of its manifest.
+pub trait CommandHelp {
+    /// The commands beside those of the manifest that the caller can type in a channel, at most 200. [`Commands::run`] is
+    /// called for them, and for any name that no plugin has in its manifest; for one that isn't there it answers
+    /// `not-found` with the code `command_not_found`.
+    ///
+    /// # Errors
+    /// An error leaves the plugin out of the list.
+    fn more(caller: &Actor, channel: ChannelId) -> Result<Vec<Command>, Error> {
+        let _ = (caller, channel);
+        Ok(Vec::new())
+    }
+
+    /// What somebody could go on to who has typed `text` after the command's name; at most 20.
+    ///
+    /// # Errors
+    /// An error becomes a problem document of the fitting status, but for `command_not_found`, as above.
+    fn complete(
+        caller: &Actor,
+        command: &str,
+        text: &str,
+        channel: ChannelId,
+    ) -> Result<Vec<Suggestion>, Error>;
+}
+
 /// A plugin with scheduled jobs.
 pub trait Jobs {
     /// Runs a job that has come due. At least once: doing it twice must do no harm.
@@ -188,6 +214,21 @@ impl<T: Hooks> bindings::hooks_plugin::exports::patchbay::plugin::hooks::Guest f
 impl<T: Commands> bindings::commands_plugin::exports::patchbay::plugin::commands::Guest for T {
     fn run(caller: &Actor, invocation: Invocation) -> Result<Reply, Error> {
         T::run(caller, invocation)
+    }
+}
+
+impl<T: CommandHelp> bindings::command_help_plugin::exports::patchbay::plugin::command_help::Guest for T {
+    fn more(caller: &Actor, channel: ChannelId) -> Result<Vec<Command>, Error> {
+        T::more(caller, channel)
+    }
+
+    fn complete(
+        caller: &Actor,
+        command: String,
+        text: String,
+        channel: ChannelId,
+    ) -> Result<Vec<Suggestion>, Error> {
+        T::complete(caller, &command, &text, channel)
     }
 }
 
@@ -268,6 +309,14 @@ macro_rules! register {
         };
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::commands_plugin::export_commands!($ty with_types_in $crate::bindings::commands_plugin);
+    };
+    (@export $ty:ident command_help) => {
+        const _: () = {
+            const fn implements<T: $crate::CommandHelp>() {}
+            implements::<$ty>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::command_help_plugin::export_command_help!($ty with_types_in $crate::bindings::command_help_plugin);
     };
     (@export $ty:ident jobs) => {
         const _: () = {

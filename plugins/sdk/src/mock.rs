@@ -282,6 +282,14 @@ impl Mock {
         Ok(answer["text"].as_str().map(str::to_owned))
     }
 
+    /// What could follow what somebody has typed of a command: `{text, description}` each.
+    ///
+    /// # Errors
+    /// What the plugin says; or the call failed.
+    pub fn complete(&self, who: &str, channel: &str, text: &str) -> Result<Value, Failure> {
+        self.ask("complete", json!({ "as": who, "channel": channel, "text": text }))
+    }
+
     /// What the decorator adds for this reader: an object of values by message id, which is a text there.
     ///
     /// # Errors

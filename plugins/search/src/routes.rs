@@ -2,14 +2,18 @@
 //!
 //! Owns: parameters and answers of the API of search. Must not: talk to the host other than through the SDK.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 use patchbay_sdk::{
-    Actor, Request, Value,
+    Actor, Request,
     answer::{Answer, Place, Problem},
-    from_slice, input, json,
-    search::{self, Hit, Order, Page, Query},
+    from_slice, input,
+    search::{self, Order, Page, Query},
 };
 use patchbay_words::{Sought, sought};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::value::RawValue;
 
 use crate::{
     dates,
@@ -34,7 +38,7 @@ pub fn answer(request: &Request, caller: Option<&Actor>) -> Answer {
 fn messages(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let (query, marked) = query(request, caller, Among::Messages)?;
     let found = search::messages(caller, &query).map_err(refused)?;
-    page(found, "message", |message, _| passage(text_of(message, "content"), &marked))
+    page(found, "message", |message, _| passage(&message.content, &marked))
 }
 
 fn files(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
@@ -42,7 +46,7 @@ fn files(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let found = search::files(caller, &query).map_err(refused)?;
     page(found, "file", |file, written| match written {
         Some(written) => passage(written, &marked),
-        None => passage(text_of(file, "filename"), &marked),
+        None => passage(&file.filename, &marked),
     })
 }
 
@@ -58,15 +62,26 @@ fn channels(request: &Request, caller: &Actor) -> Result<Answer, Problem> {
     let marked: Vec<Sought> =
         whole.words.into_iter().map(|word| Sought { words: vec![word], is_prefix: true }).collect();
     page(found, "channel", |channel, _| {
-        let (name, description) = (text_of(channel, "name"), text_of(channel, "description"));
+        let Found { name, description, .. } = channel;
+        let description = description.as_deref().unwrap_or_default();
         let shown =
             if !is_found(name, &marked) && is_found(description, &marked) { description } else { name };
         passage(shown, &marked)
     })
 }
 
-fn text_of<'a>(object: &'a Value, field: &str) -> &'a str {
-    object.get(field).and_then(Value::as_str).unwrap_or_default()
+/// What can be marked of a message, a file or a channel.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Found<'a> {
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+    #[serde(borrow)]
+    filename: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    description: Option<Cow<'a, str>>,
 }
 
 /// What the parameters ask for, and what is to be marked.
@@ -144,20 +159,44 @@ fn refused(error: patchbay_sdk::Error) -> Problem {
     }
 }
 
+/// The page as the API shows it. What the host says of each thing stands there as it came: it is JSON already, and most of
+/// the answer.
 fn page(
     found: Page,
     name: &str,
-    highlight: impl Fn(&Value, Option<&str>) -> String,
+    highlight: impl Fn(&Found, Option<&str>) -> String,
 ) -> Result<Answer, Problem> {
-    let item = |hit: Hit| -> Result<Value, Problem> {
-        let thing: Value = from_slice(hit.json.as_bytes())
-            .map_err(|_| Problem::new(500, "internal_error", "The server failed."))?;
+    let failed = |_| Problem::new(500, "internal_error", "The server failed.");
+    let mut items: Vec<Item> = Vec::with_capacity(found.hits.len());
+    for hit in &found.hits {
+        let thing: Found = from_slice(hit.json.as_bytes()).map_err(failed)?;
         let highlight = highlight(&thing, hit.passage.as_deref());
-        Ok(json!({ name: thing, "score": hit.score, "highlight": highlight }))
-    };
-    let items = found.hits.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
-    Ok(Answer::json(
-        200,
-        &json!({ "items": items, "has_more": found.next.is_some(), "next_cursor": found.next }),
-    ))
+        let thing: &RawValue = from_slice(hit.json.as_bytes()).map_err(failed)?;
+        items.push(Item { name, thing, score: hit.score, highlight });
+    }
+    Answer::of(200, &List { items, has_more: found.next.is_some(), next_cursor: found.next })
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    items: Vec<Item<'a>>,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
+
+struct Item<'a> {
+    name: &'a str,
+    thing: &'a RawValue,
+    score: f64,
+    highlight: String,
+}
+
+impl Serialize for Item<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry(self.name, self.thing)?;
+        map.serialize_entry("score", &self.score)?;
+        map.serialize_entry("highlight", &self.highlight)?;
+        map.end()
+    }
 }

@@ -158,17 +158,23 @@ pub struct Command {
 
 pub(super) fn check_commands(commands: &[Command]) -> Result<(), ManifestError> {
     let mut names = BTreeSet::new();
-    for Command { name, description, usage } in commands {
-        let wrong = |what: &str| Err(ManifestError(format!("command {name:?}: {what}")));
-        if !is_word(name, 32) {
-            return wrong("the name is 1 to 32 of a-z 0-9 _ -");
+    for command in commands {
+        check_command(command)?;
+        if !names.insert(&command.name) {
+            return Err(ManifestError(format!("command {:?}: is there twice", command.name)));
         }
-        if [description, usage].iter().any(|text| text.chars().count() > 200 || text.contains(['\n', '\r'])) {
-            return wrong("description and usage are one line of at most 200 characters");
-        }
-        if !names.insert(name) {
-            return wrong("is there twice");
-        }
+    }
+    Ok(())
+}
+
+/// What holds for every command, of a manifest or not.
+pub(crate) fn check_command(Command { name, description, usage }: &Command) -> Result<(), ManifestError> {
+    let wrong = |what: &str| Err(ManifestError(format!("command {name:?}: {what}")));
+    if !is_word(name, 32) {
+        return wrong("the name is 1 to 32 of a-z 0-9 _ -");
+    }
+    if [description, usage].iter().any(|text| text.chars().count() > 200 || text.contains(['\n', '\r'])) {
+        return wrong("description and usage are one line of at most 200 characters");
     }
     Ok(())
 }

@@ -153,6 +153,7 @@ fn routes() -> Routes {
         .add("/api/admin/search", get(search::index))
         .add("/api/admin/search/reindex", post(search::reindex))
         .add("/api/commands", get(commands::commands).post(commands::run))
+        .add("/api/commands/complete", get(commands::complete))
         .add("/api/openapi.json", get(openapi::document))
         .add("/api/docs", get(openapi::page))
         .add("/api/docs/{file}", get(openapi::asset))
