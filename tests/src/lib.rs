@@ -9,6 +9,7 @@ mod component;
 mod contract;
 mod examples;
 mod lossy;
+pub mod fake;
 mod names;
 pub mod networks;
 mod outside;
@@ -25,7 +26,8 @@ pub use component::{custom_section, leb, manifest, packed, renamed, repacked, wi
 pub use examples::{example, example_component};
 pub use lossy::{Lossy, Weather};
 pub use names::NameServer;
-pub use outside::{aiortc, chromium, coturn, fuzzer, slack};
+pub use outside::{aiortc, chromium, coturn, fuzzer, litellm, slack};
+pub use postgres::pgvector;
 pub use raw::{Raw, RawAnswer};
 pub use s3::{S3, files_below};
 pub use server::{Ran, TestApp, command, component, eventually, guest, program};

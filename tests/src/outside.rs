@@ -15,6 +15,11 @@ pub fn aiortc() -> Option<PathBuf> {
     installed("aiortc", build_dir().parent().unwrap().join("aiortc/bin/python"))
 }
 
+/// LiteLLM's proxy. None as for [`fuzzer`].
+pub fn litellm() -> Option<PathBuf> {
+    installed("litellm", build_dir().parent().unwrap().join("litellm/bin/litellm"))
+}
+
 /// A Python that has Slack's libraries. None as for [`fuzzer`].
 pub fn slack() -> Option<PathBuf> {
     installed("slack", build_dir().parent().unwrap().join("slack/bin/python"))
@@ -38,7 +43,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     installed(name, found.unwrap_or_else(|| PathBuf::from("/usr/bin").join(name)))
 }
 
-fn installed(name: &str, program: PathBuf) -> Option<PathBuf> {
+pub(crate) fn installed(name: &str, program: PathBuf) -> Option<PathBuf> {
     if program.is_file() {
         return Some(program);
     }

