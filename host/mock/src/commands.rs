@@ -89,6 +89,16 @@ pub enum Command {
         #[serde(default)]
         body: Value,
     },
+    /// Prepares what a model answers. Without one that fits, `llm` is `llm_not_configured`; texts are embedded by their words.
+    Model {
+        /// It answers prompts that have this in one of their turns; all, if there is none.
+        contains: Option<String>,
+        /// The answer, in the pieces in which it comes.
+        #[serde(default)]
+        pieces: Vec<String>,
+        /// The code of the error that comes after the pieces, or at once if there are none, e.g. `llm_failed`.
+        error: Option<String>,
+    },
     /// Lets time pass; what time it is then, in milliseconds since 1970.
     Advance {
         /// Milliseconds.
@@ -203,11 +213,18 @@ pub enum Command {
     Signals {},
     /// The requests that it sent to other servers: `[{method, url, headers, body}]`.
     Requests {},
+    /// The prompts that models answered: `[{provider, model, turns: [{role, content}], max_tokens, temperature}]`.
+    Prompts {},
+    /// What is in a collection of vectors: metadata by id.
+    Vectors {
+        /// Which.
+        collection: String,
+    },
     /// What it logged, and how calls of it failed: `[{level, message}]`.
     Log {},
     /// The host functions that it called: `[{interface, function, arguments, error}]`.
     Calls {},
-    /// Forgets what was logged, called, signalled and sent.
+    /// Forgets what was logged, called, signalled, sent and asked of models.
     Forget {},
     /// Calls each of its exports once in a made-up world; what became of it: `[{export, call, ok, detail}]`.
     TryAll {},

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Command, Mock, MockError, Name, Result,
-    capabilities::shown,
-    world::{Canned, Kept, State},
+    capabilities::{metadata_shown, shown},
+    world::{Canned, Kept, Scripted, State},
 };
 
 fn find_user<'a>(state: &'a State, name: &Name) -> Result<&'a User> {
@@ -60,6 +60,7 @@ impl Mock {
             | Command::Put { .. }
             | Command::File { .. }
             | Command::Answer { .. }
+            | Command::Model { .. }
             | Command::Advance { .. } => self.arrange(command),
             Command::Messages { .. }
             | Command::Reactions { .. }
@@ -68,6 +69,8 @@ impl Mock {
             | Command::Events {}
             | Command::Signals {}
             | Command::Requests {}
+            | Command::Prompts {}
+            | Command::Vectors { .. }
             | Command::Log {}
             | Command::Calls {} => self.look(command),
             command => self.act(command).await,
@@ -132,6 +135,10 @@ impl Mock {
                 state.canned.push(Canned { method, url, answer });
                 Ok(Value::Null)
             }
+            Command::Model { contains, pieces, error } => {
+                state.scripted.push(Scripted { contains, pieces, error });
+                Ok(Value::Null)
+            }
             Command::Advance { ms } => {
                 state.advance(i64::from(ms));
                 Ok(json!(state.now().0))
@@ -170,6 +177,13 @@ impl Mock {
                     .collect()
             }
             Command::Requests {} => state.requests.clone(),
+            Command::Prompts {} => state.prompts.clone(),
+            Command::Vectors { collection } => {
+                let kept = state.vectors.get(&collection).into_iter().flatten();
+                let of_it: Map<_, _> =
+                    kept.map(|(id, item)| (id.clone(), metadata_shown(&item.metadata))).collect();
+                return Ok(of_it.into());
+            }
             Command::Log {} => {
                 let lines = state.log.iter();
                 lines.map(|(level, line)| json!({ "level": level_name(*level), "message": line })).collect()
@@ -243,6 +257,7 @@ impl Mock {
                 state.calls.clear();
                 state.signals.clear();
                 state.requests.clear();
+                state.prompts.clear();
                 Ok(Value::Null)
             }
             Command::TryAll {} => Ok(Box::pin(self.try_all()).await),

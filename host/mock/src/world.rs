@@ -16,7 +16,9 @@ use patchbay_core::{
 };
 use patchbay_runtime::{
     Egress, HostError, HostErrorKind,
-    capabilities::{http_client::IncomingAnswer, log::LogLevel, scheduler::ScheduledJob},
+    capabilities::{
+        http_client::IncomingAnswer, log::LogLevel, scheduler::ScheduledJob, vectors::VectorItem,
+    },
 };
 use serde_json::Value;
 
@@ -84,6 +86,16 @@ impl Canned {
     }
 }
 
+/// What a model answers to a prompt.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    /// What one of its turns has in it; none: any.
+    pub contains: Option<String>,
+    pub pieces: Vec<String>,
+    /// The code of the error that comes after the pieces.
+    pub error: Option<String>,
+}
+
 /// A job that waits.
 pub(crate) struct Waiting {
     pub job: ScheduledJob,
@@ -113,9 +125,13 @@ pub(crate) struct State {
     pub secrets: BTreeMap<String, String>,
     pub jobs: BTreeMap<String, Waiting>,
     pub canned: Vec<Canned>,
+    pub scripted: Vec<Scripted>,
+    /// By collection and id.
+    pub vectors: BTreeMap<String, BTreeMap<String, VectorItem>>,
     pub journal: Vec<JournalEntry>,
     pub signals: Vec<(ChannelId, String, Value)>,
     pub requests: Vec<Value>,
+    pub prompts: Vec<Value>,
     pub log: Vec<(LogLevel, String)>,
     pub calls: Vec<HostCall>,
 }
@@ -164,9 +180,12 @@ impl World {
             secrets: BTreeMap::new(),
             jobs: BTreeMap::new(),
             canned: Vec::new(),
+            scripted: Vec::new(),
+            vectors: BTreeMap::new(),
             journal: Vec::new(),
             signals: Vec::new(),
             requests: Vec::new(),
+            prompts: Vec::new(),
             log: Vec::new(),
             calls: Vec::new(),
         };

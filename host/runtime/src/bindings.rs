@@ -16,6 +16,7 @@ pub(crate) mod imports {
         with: {
             "patchbay:plugin/types.actor": patchbay_core::Actor,
             "patchbay:plugin/http-types.response": crate::response::Response,
+            "patchbay:plugin/llm.answer": crate::capabilities::llm::Answer,
         },
     });
 }

@@ -31,6 +31,7 @@ use crate::{
     reuse::Used,
     state::{CallState, CpuBudget},
     stats::{CallKind, Ending},
+    wall::Wall,
 };
 
 /// A version of a plugin that fails too much to go on.
@@ -146,9 +147,11 @@ async fn answer(
 ) -> Result<http::Response<PluginBody>, CallError> {
     let permit = routed.plugin.permits.acquire().await?;
     let (shared, plugin) = (Arc::clone(&context), Arc::clone(&routed.plugin));
-    let (wall, stream_wall) = (plugin.limits.http.wall, plugin.limits.stream_wall);
+    let wall = Wall::new(plugin.limits.http.wall, plugin.limits.llm_wait);
+    let stream_wall = plugin.limits.stream_wall;
     let (tell, mut on_stream) = oneshot::channel();
-    let mut guest: Guest = Box::pin(metered(run_http(context, routed, request, caller, permit, tell)));
+    let work = metered(run_http(context, routed, request, caller, permit, tell));
+    let mut guest: Guest = Box::pin(Arc::clone(&wall).around(work));
     tokio::select! {
         biased;
         outcome = &mut guest => match outcome? {
@@ -167,7 +170,7 @@ async fn answer(
             });
             Ok(respond(head, PluginBody::Stream(chunks)))
         }
-        () = tokio::time::sleep(wall) => Err(CallError::TimedOut),
+        () = wall.expired() => Err(CallError::TimedOut),
     }
 }
 
@@ -274,12 +277,18 @@ fn note(context: &Context, plugin: &Plugin, kind: CallKind, took: Duration, erro
     }
 }
 
-/// Runs `work` for at most `budget.wall`.
+/// Runs `work` for at most `budget.wall`, and no longer than `models` beyond that while it waits for models.
 pub(crate) async fn within<T>(
     budget: Budget,
+    models: Duration,
     work: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
-    tokio::time::timeout(budget.wall, metered(work)).await.unwrap_or(Err(CallError::TimedOut))
+    let wall = Wall::new(budget.wall, models);
+    tokio::select! {
+        biased;
+        outcome = Arc::clone(&wall).around(metered(work)) => outcome,
+        () = wall.expired() => Err(CallError::TimedOut),
+    }
 }
 
 impl From<Exceeded> for CallError {

@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use patchbay_core::{Actor, MessageId};
@@ -102,7 +103,8 @@ async fn ask(context: &Context, plugin: &Plugin, viewer: &Actor, ids: &[MessageI
         let work = async {
             // To wait for a permit is no failure of the plugin's.
             let permit = plugin.permits.acquire().await?;
-            within(plugin.limits.decorate, ask_page(context, plugin, viewer, page, permit)).await
+            within(plugin.limits.decorate, Duration::ZERO, ask_page(context, plugin, viewer, page, permit))
+                .await
         };
         added.extend(measured(context, plugin, CallKind::Decorator, work).await?);
     }

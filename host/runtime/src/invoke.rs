@@ -3,6 +3,8 @@
 //!
 //! Owns: the conversion between the host's types and the contract's. Must not: retry, or decide what a failure means.
 
+use std::time::Duration;
+
 use patchbay_core::{Actor, ChannelId, MessageId, UserId};
 
 use crate::{
@@ -114,14 +116,16 @@ fn absent(export: CallKind) -> CallError {
     CallError::InvalidResponse(format!("the plugin has no export {}", export.as_str()))
 }
 
-/// A call within its budget, which begins once it has its permit: to wait for that is no failure of the plugin's.
+/// A call within its budget, and `models` beyond it while it waits for those. It begins once it has its permit: to wait for
+/// that is no failure of the plugin's.
 async fn in_turn<T>(
     permits: &Permits,
     budget: Budget,
+    models: Duration,
     work: impl AsyncFnOnce(Permit) -> Result<T, CallError>,
 ) -> Result<T, CallError> {
     let permit = permits.acquire().await?;
-    within(budget, work(permit)).await
+    within(budget, models, work(permit)).await
 }
 
 pub(crate) async fn events(
@@ -147,7 +151,13 @@ pub(crate) async fn events(
         }
         Ok(outcomes.into_iter().map(EventOutcome::from).collect())
     };
-    measured(context, plugin, CallKind::Events, in_turn(&plugin.permits, budget, work)).await
+    measured(
+        context,
+        plugin,
+        CallKind::Events,
+        in_turn(&plugin.permits, budget, plugin.limits.llm_wait, work),
+    )
+    .await
 }
 
 pub(crate) async fn hook(context: &Context, plugin: &Plugin, draft: Draft) -> Result<Verdict, CallError> {
@@ -162,7 +172,8 @@ pub(crate) async fn hook(context: &Context, plugin: &Plugin, draft: Draft) -> Re
         let answered = call.end(plugin, answered)?;
         verdict(answered.map_err(|error| CallError::Refused(error.into()))?)
     };
-    measured(context, plugin, CallKind::Hook, in_turn(&plugin.hook_permits, budget, work)).await
+    measured(context, plugin, CallKind::Hook, in_turn(&plugin.hook_permits, budget, Duration::ZERO, work))
+        .await
 }
 
 fn verdict(verdict: hooks_export::Verdict) -> Result<Verdict, CallError> {
@@ -210,7 +221,13 @@ pub(crate) async fn command(
             text => Ok(text),
         }
     };
-    measured(context, plugin, CallKind::Command, in_turn(&plugin.permits, budget, work)).await
+    measured(
+        context,
+        plugin,
+        CallKind::Command,
+        in_turn(&plugin.permits, budget, plugin.limits.llm_wait, work),
+    )
+    .await
 }
 
 pub(crate) async fn job(context: &Context, plugin: &Plugin, job: DueJob) -> Result<(), CallError> {
@@ -228,7 +245,8 @@ pub(crate) async fn job(context: &Context, plugin: &Plugin, job: DueJob) -> Resu
         let answered = guest.patchbay_plugin_jobs().call_run(&mut call.store, &job).await;
         call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))
     };
-    measured(context, plugin, CallKind::Job, in_turn(&plugin.permits, budget, work)).await
+    measured(context, plugin, CallKind::Job, in_turn(&plugin.permits, budget, plugin.limits.llm_wait, work))
+        .await
 }
 
 /// What is told of a plugin's own changes.
@@ -255,7 +273,8 @@ pub(crate) async fn lifecycle(context: &Context, plugin: &Plugin, change: Change
         };
         call.end(plugin, answered)?.map_err(|error| CallError::Refused(error.into()))
     };
-    measured(context, plugin, CallKind::Lifecycle, in_turn(&plugin.permits, budget, work)).await
+    measured(context, plugin, CallKind::Lifecycle, in_turn(&plugin.permits, budget, Duration::ZERO, work))
+        .await
 }
 
 impl From<EventEntry> for event_types::Entry {

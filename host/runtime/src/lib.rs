@@ -39,6 +39,7 @@ mod response;
 mod reuse;
 mod state;
 mod stats;
+mod wall;
 mod wasi;
 mod weight;
 
@@ -83,6 +84,8 @@ pub trait Host:
     + capabilities::bots::Bots
     + capabilities::deployment::Deployment
     + capabilities::keys::Keys
+    + capabilities::llm::Llm
+    + capabilities::vectors::Vectors
     + Send
     + Sync
     + 'static
@@ -107,6 +110,10 @@ impl<T> Host for T where
         + capabilities::bots::Bots
         + capabilities::deployment::Deployment
         + capabilities::keys::Keys
+        + capabilities::llm::Llm
+        + capabilities::vectors::Vectors
+        + capabilities::llm::Llm
+        + capabilities::vectors::Vectors
         + Send
         + Sync
         + 'static

@@ -43,6 +43,10 @@ pub struct Limits {
     pub event_attempts: u32,
     /// The pause after the first failure; it doubles with each one that follows.
     pub event_backoff: Duration,
+    /// How long a call may wait for models beyond its time.
+    pub llm_wait: Duration,
+    /// Most tokens of models, in prompts and answers together, that the plugin uses in a day (UTC).
+    pub llm_tokens: u64,
     /// How long a call may go on once it streams.
     pub stream_wall: Duration,
     /// How long a streaming call waits for a client that does not read.
@@ -133,6 +137,15 @@ impl Quantity for usize {
     }
 }
 
+impl Quantity for u64 {
+    fn number(&self) -> u64 {
+        *self
+    }
+    fn of_number(number: u64) -> Self {
+        number
+    }
+}
+
 impl Quantity for u32 {
     fn number(&self) -> u64 {
         u64::from(*self)
@@ -212,6 +225,13 @@ table! {
          take two minutes, which outlives a restart of what the plugin depends on.";
     event_backoff_ms: event_backoff = SECOND, 1 => 60 * MINUTE,
         "The pause after the first failure; it doubles with each one that follows.";
+    llm_wait_ms: llm_wait = 2 * MINUTE, 10 => 60 * MINUTE,
+        "How long an HTTP call, a command, a job or a batch of events may wait for models (`llm`) beyond its own time, which \
+         stands still meanwhile. A page of text takes a small machine a minute. Hooks and decorators get nothing: somebody \
+         waits for them.";
+    llm_tokens_per_day: llm_tokens = 2_000_000, 0 => 1_000_000_000_000,
+        "Tokens of models, in prompts, answers and embeddings together, that the plugin uses in a day (UTC): about 1,500 questions \
+         with their context, and no bill that surprises.";
     stream_wall_ms: stream_wall = 5 * MINUTE, 100 => 60 * MINUTE,
         "An HTTP call once it streams. A generated answer takes minutes at worst.";
     stream_stall_ms: stream_stall = 30 * SECOND, 100 => 5 * MINUTE,
@@ -266,6 +286,8 @@ impl Limits {
         activate: NO_TIME,
         event_attempts: 0,
         event_backoff: Duration::ZERO,
+        llm_wait: Duration::ZERO,
+        llm_tokens: 0,
         stream_wall: Duration::ZERO,
         stream_stall: Duration::ZERO,
         host_call_bytes: 0,

@@ -15,7 +15,7 @@ use wasmtime::component::{Linker, Resource, ResourceTable};
 use crate::{
     Host, HostError, HostErrorKind,
     bindings::wit::types,
-    capabilities::log::LogBudget,
+    capabilities::{llm::Answer, log::LogBudget},
     cpu,
     limits::{Exceeded, Limits, TICK},
     load::Plugin,
@@ -23,6 +23,7 @@ use crate::{
     memory::MemoryLimiter,
     response::Response,
     stats::Stats,
+    wall,
 };
 
 /// The data of a store.
@@ -151,9 +152,12 @@ impl CallState {
         }
     }
 
-    /// Whether the guest kept what it can act with: a handle of one call must not be there in another's.
+    /// Whether the guest kept what it can act with, or an answer that is under way: a handle of one call must not be there
+    /// in another's.
     pub(crate) fn holds_rights(&mut self) -> bool {
-        self.table.iter_mut().any(|entry| entry.is::<Actor>() || entry.is::<Response>())
+        self.table
+            .iter_mut()
+            .any(|entry| entry.is::<Actor>() || entry.is::<Response>() || entry.is::<Answer>())
     }
 
     /// A handle that the guest borrows for the length of the call.
@@ -221,6 +225,11 @@ impl CallState {
         let value = work.await;
         self.cpu.waited(since);
         value
+    }
+
+    /// Waits for a model, which takes as long as it takes: within bounds of its own the call's time stands still.
+    pub(crate) async fn wait_for_model<T>(&mut self, work: impl Future<Output = T>) -> T {
+        self.wait(wall::paused(work)).await
     }
 }
 

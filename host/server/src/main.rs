@@ -17,6 +17,7 @@ mod ops;
 mod picture;
 mod plugin_host;
 mod plugin_log;
+mod plugin_models;
 mod seed;
 mod text;
 mod traces;

@@ -12,6 +12,7 @@
 //! of `camelCase`, the `c` of `C++`, and `#tag` and `@name` with their sign.
 
 mod chars;
+pub mod lexical;
 mod sought;
 
 pub use sought::{Sought, found_in, sought};

@@ -68,6 +68,8 @@ pub use bindings::imports::patchbay::plugin::identity;
 pub use bindings::imports::patchbay::plugin::keys;
 /// The plugin's own durable state (`patchbay:plugin/kv`).
 pub use bindings::imports::patchbay::plugin::kv;
+/// Language models (`patchbay:plugin/llm`).
+pub use bindings::imports::patchbay::plugin::llm;
 /// The plugin's log, which its operator reads (`patchbay:plugin/log`).
 pub use bindings::imports::patchbay::plugin::log;
 /// Messages, read and written with the actor's permissions (`patchbay:plugin/messages`).
@@ -89,6 +91,8 @@ pub use bindings::imports::patchbay::plugin::types::{
 };
 /// The public part of users' profiles (`patchbay:plugin/users`).
 pub use bindings::imports::patchbay::plugin::users;
+/// Vectors with metadata, in collections of the plugin's own (`patchbay:plugin/vectors`).
+pub use bindings::imports::patchbay::plugin::vectors;
 
 pub use bindings::commands_plugin::exports::patchbay::plugin::commands::{Invocation, Reply};
 pub use bindings::decorator_plugin::exports::patchbay::plugin::decorator::Decoration;

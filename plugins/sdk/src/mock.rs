@@ -206,6 +206,19 @@ impl Mock {
         self.demand("answer", json!({ "url": url, "status": status, "body": body.into() }));
     }
 
+    /// Prepares what a model answers to prompts that have `contains` in one of their turns (all, if it is empty), in the pieces
+    /// in which it comes.
+    pub fn model(&self, contains: &str, pieces: &[&str]) {
+        let contains = (!contains.is_empty()).then_some(contains);
+        self.demand("model", json!({ "contains": contains, "pieces": pieces }));
+    }
+
+    /// As [`Mock::model`], with an error after the pieces: the answer breaks off, or never begins if there are none.
+    pub fn model_fails(&self, contains: &str, pieces: &[&str], code: &str) {
+        let contains = (!contains.is_empty()).then_some(contains);
+        self.demand("model", json!({ "contains": contains, "pieces": pieces, "error": code }));
+    }
+
     /// Lets time pass; what time it is then, in milliseconds since 1970.
     pub fn advance(&self, time: Duration) -> u64 {
         let ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
@@ -331,6 +344,16 @@ impl Mock {
     /// The requests that it sent to other servers: `{method, url, headers, body}`.
     pub fn requests(&self) -> Vec<Value> {
         self.list("requests", json!({}))
+    }
+
+    /// The prompts that models answered: `{provider, model, turns: [{role, content}], max_tokens, temperature}`.
+    pub fn prompts(&self) -> Vec<Value> {
+        self.list("prompts", json!({}))
+    }
+
+    /// What is in a collection of vectors: metadata by id.
+    pub fn vectors(&self, collection: &str) -> Value {
+        self.demand("vectors", json!({ "collection": collection }))
     }
 
     /// What it logged: `{level, message}`.

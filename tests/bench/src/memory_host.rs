@@ -22,6 +22,7 @@ use patchbay_runtime::{
         identity::Identity,
         keys::Keys,
         kv::{Kv, KvChange, KvEntry, PluginEvent},
+        llm::{Llm, LlmAnswer, LlmEmbeddings, LlmPrompt, LlmProvider, LlmSummary},
         log::{Log, LogLevel},
         messages::Messages,
         presence::Presence,
@@ -30,6 +31,7 @@ use patchbay_runtime::{
         scheduler::{ScheduledJob, Scheduler},
         search::{Search, SearchHits},
         users::Users,
+        vectors::{Neighbor, VectorCondition, VectorItem, Vectors},
     },
 };
 
@@ -354,6 +356,67 @@ impl Deployment for MemoryHost {
 #[async_trait]
 impl Keys for MemoryHost {
     async fn derive(&self, _: &str, _: &str) -> Result<Vec<u8>, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Llm for MemoryHost {
+    async fn providers(&self) -> Vec<LlmProvider> {
+        Vec::new()
+    }
+
+    async fn complete(&self, _: &str, _: LlmPrompt) -> Result<(String, LlmSummary), HostError> {
+        absent()
+    }
+
+    async fn stream(&self, _: &str, _: LlmPrompt) -> Result<Box<dyn LlmAnswer>, HostError> {
+        absent()
+    }
+
+    fn count_tokens(&self, _: &str) -> u32 {
+        0
+    }
+
+    async fn embedder(&self, _: Option<&str>) -> Result<String, HostError> {
+        absent()
+    }
+
+    async fn embed(&self, _: &str, _: Option<&str>, _: Vec<String>) -> Result<LlmEmbeddings, HostError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Vectors for MemoryHost {
+    async fn upsert(&self, _: &str, _: &str, _: Vec<VectorItem>) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn delete(&self, _: &str, _: &str, _: &[String]) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn delete_where(&self, _: &str, _: &str, _: &[VectorCondition]) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn clear(&self, _: &str, _: &str) -> Result<(), HostError> {
+        absent()
+    }
+
+    async fn query(
+        &self,
+        _: &str,
+        _: &str,
+        _: Vec<f32>,
+        _: Vec<VectorCondition>,
+        _: u32,
+    ) -> Result<Vec<Neighbor>, HostError> {
+        absent()
+    }
+
+    async fn count(&self, _: &str, _: &str) -> Result<u64, HostError> {
         absent()
     }
 }

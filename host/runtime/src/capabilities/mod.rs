@@ -16,6 +16,7 @@ pub mod http_client;
 pub mod identity;
 pub mod keys;
 pub mod kv;
+pub mod llm;
 pub mod log;
 pub mod messages;
 pub mod presence;
@@ -25,6 +26,7 @@ pub mod scheduler;
 pub mod search;
 mod system;
 pub mod users;
+pub mod vectors;
 
 /// A host interface that a plugin can be granted.
 pub(crate) struct Capability {
@@ -45,6 +47,7 @@ pub(crate) const ALL: &[Capability] = &[
     Capability { name: "identity", link: identity::link },
     Capability { name: "keys", link: keys::link },
     Capability { name: "kv", link: kv::link },
+    Capability { name: "llm", link: llm::link },
     Capability { name: "log", link: log::link },
     Capability { name: "messages", link: messages::link },
     Capability { name: "presence", link: presence::link },
@@ -54,6 +57,7 @@ pub(crate) const ALL: &[Capability] = &[
     Capability { name: "search", link: search::link },
     Capability { name: "system", link: system::link },
     Capability { name: "users", link: users::link },
+    Capability { name: "vectors", link: vectors::link },
 ];
 
 /// Grants that are no interfaces: hearing of everything, and having a say before messages are stored. The third of
