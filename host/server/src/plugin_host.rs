@@ -194,7 +194,8 @@ impl Messages for PluginHost {
         let seen = self.0.messages_of(actor, ids).await.map_err(host_error)?;
         let shown = seen.into_iter().map(|message| {
             let json = serde_json::to_string(&protocol::Message::from(&message));
-            json.map(|json| (message.id, json)).map_err(|error| host_error(Error::Internal(error.to_string())))
+            json.map(|json| (message.id, json))
+                .map_err(|error| host_error(Error::Internal(error.to_string())))
         });
         shown.collect()
     }
