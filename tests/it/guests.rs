@@ -147,6 +147,7 @@ async fn kv_probe() {
 
 use crate::{
     capabilities::{probe, wasi_probe},
+    llm::models_probe,
     platform::events_come_in_order_from_where_the_bot_is as recorder,
     released::released,
     reuse::each_call_is_alone_unless_an_operator_wants_it_otherwise as counter,

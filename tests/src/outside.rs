@@ -15,6 +15,11 @@ pub fn aiortc() -> Option<PathBuf> {
     installed("aiortc", build_dir().parent().unwrap().join("aiortc/bin/python"))
 }
 
+/// LiteLLM's proxy. None as for [`fuzzer`].
+pub fn litellm() -> Option<PathBuf> {
+    installed("litellm", build_dir().parent().unwrap().join("litellm/bin/litellm"))
+}
+
 /// A browser. None as for [`fuzzer`].
 pub fn chromium() -> Option<PathBuf> {
     on_path("chromium")
@@ -33,7 +38,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     installed(name, found.unwrap_or_else(|| PathBuf::from("/usr/bin").join(name)))
 }
 
-fn installed(name: &str, program: PathBuf) -> Option<PathBuf> {
+pub(crate) fn installed(name: &str, program: PathBuf) -> Option<PathBuf> {
     if program.is_file() {
         return Some(program);
     }

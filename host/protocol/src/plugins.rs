@@ -61,6 +61,9 @@ pub struct Plugin {
     pub cpu_ms: u64,
     /// Most memory that a call of it had, in bytes.
     pub peak_memory_bytes: u64,
+    /// Tokens of language models that it has used today (UTC), in prompts, answers and embeddings; its limit is
+    /// `llm_tokens_per_day`.
+    pub llm_tokens_today: i64,
     /// The version that `rollback` goes back to.
     pub previous_digest: Option<String>,
     /// What is set, by key; secrets are never shown.

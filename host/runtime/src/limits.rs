@@ -69,6 +69,8 @@ pub struct Limits {
     pub log_lines: u32,
     /// Most bytes of keys and values that the plugin keeps.
     pub kv_bytes: usize,
+    /// Most bytes of vectors that the plugin keeps here.
+    pub vector_bytes: usize,
     /// Most calls of this plugin at once.
     pub concurrent_calls: u32,
     /// Most calls that wait for one of those; the next is refused at once.
@@ -255,6 +257,9 @@ table! {
         "Lines that a call writes to its log; what comes after is counted.";
     kv_bytes: kv_bytes = 64 * MIB, KIB => 16 * 1024 * MIB,
         "Keys and values that the plugin keeps: enough for bookkeeping, too little to fill a disk.";
+    vector_bytes: vector_bytes = 1024 * MIB, KIB => 256 * 1024 * MIB,
+        "Vectors, their ids and metadata that the plugin keeps in the host's database: half a million of 512 numbers. What is \
+         kept elsewhere (`vectors.url`) is limited there.";
     concurrent_calls: concurrent_calls = 64, 1 => CONCURRENT_CALLS as u64,
         "Calls of this plugin at once. Half of what all plugins have together, so that one can't starve the others.";
     waiting_calls: waiting_calls = 256, 0 => 10_000,
@@ -299,6 +304,7 @@ impl Limits {
         decoration_bytes: 0,
         log_lines: 0,
         kv_bytes: 0,
+        vector_bytes: 0,
         concurrent_calls: 0,
         waiting_calls: 0,
         queue_wait: Duration::ZERO,

@@ -427,9 +427,6 @@ async fn announce(app: &App, address: SocketAddr, metrics: Option<SocketAddr>, d
     if demo {
         println!("  log in     {} with the password \"{DEMO_PASSWORD}\"", seed::SUPERUSER);
     }
-    for name in &app.config.without_effect {
-        tracing::warn!("{name} is set and has no effect in this version");
-    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -201,12 +201,11 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
     let cpu = Family::<OfPlugin, Counter<f64, AtomicU64>>::default();
     let gauges = || Family::<OfPlugin, Gauge>::default();
     let (running, waiting, peak) = (gauges(), gauges(), gauges());
-    let (lag, letters, serves) = (gauges(), gauges(), gauges());
+    let (lag, letters, serves, tokens) = (gauges(), gauges(), gauges(), gauges());
     let traps = Family::<OfPlugin, Counter>::default();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    for Observed { plugin, counted, waiting: queued, serves: is_serving, lag: behind, dead_letters } in
-        plugins
-    {
+    for observed in plugins {
+        let Observed { plugin, counted, waiting: queued, serves: is_serving, .. } = observed;
         let of = OfPlugin { plugin: plugin.clone() };
         for kind in &counted.kinds {
             let export = kind.kind.as_str();
@@ -225,8 +224,9 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
         waiting.get_or_create(&of).set(i64::from(*queued));
         peak.get_or_create(&of).set(number(counted.peak_memory));
         serves.get_or_create(&of).set(i64::from(*is_serving));
-        letters.get_or_create(&of).set(*dead_letters);
-        if let Some(behind) = behind {
+        letters.get_or_create(&of).set(observed.dead_letters);
+        tokens.get_or_create(&of).set(observed.llm_tokens_today);
+        if let Some(behind) = &observed.lag {
             lag.get_or_create(&of).set(*behind);
         }
     }
@@ -239,6 +239,7 @@ fn plugins_seen(registry: &mut Registry, plugins: &[Observed]) {
     registry.register("peak_memory_bytes", "Most memory that a call had", peak);
     registry.register("serves", "1 if it is called, 0 in quarantine", serves);
     registry.register("cursor_lag", "Entries of the journal after its cursor", lag);
+    registry.register("llm_tokens_today", "Tokens of language models used today (UTC)", tokens);
     registry.register("dead_letters", "What it could not handle", letters);
 }
 

@@ -43,7 +43,7 @@ pub struct PluginHost(pub Ops, pub Online);
 
 type Answer<T> = Result<T, HostError>;
 
-fn host_error(error: Error) -> HostError {
+pub(crate) fn host_error(error: Error) -> HostError {
     let detail = error.to_string();
     let kind = match error {
         Error::NotFound(thing) => {

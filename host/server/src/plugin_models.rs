@@ -1,87 +1,90 @@
-//! Models and vectors for plugins: the runtime's traits, in the same thin way as plugin_host.rs.
+//! Models and vectors for plugins: the runtime's traits over the operations, in the same thin way as plugin_host.rs.
 
 use async_trait::async_trait;
 use patchbay_runtime::{
-    HostError, HostErrorKind,
+    HostError,
     capabilities::{
         llm::{Llm, LlmAnswer, LlmEmbeddings, LlmPrompt, LlmProvider, LlmSummary},
         vectors::{Neighbor, VectorCondition, VectorItem, Vectors},
     },
 };
-use patchbay_words::lexical;
 
-use crate::plugin_host::PluginHost;
+use crate::{
+    models,
+    ops::{llm, vectors},
+    plugin_host::PluginHost,
+};
 
 type Answer<T> = Result<T, HostError>;
-
-fn not_configured() -> HostError {
-    HostError::new(HostErrorKind::Unavailable, "no provider of models is configured")
-        .with_code("llm_not_configured")
-}
-
-fn no_vectors<T>() -> Answer<T> {
-    Err(HostError::new(HostErrorKind::Unavailable, "vectors are not kept here")
-        .with_code("vectors_unavailable"))
-}
 
 #[async_trait]
 impl Llm for PluginHost {
     async fn providers(&self) -> Vec<LlmProvider> {
-        Vec::new()
+        let provider = |provider: &models::Provider| LlmProvider {
+            name: provider.about.name.clone(),
+            model: provider.about.model.clone(),
+            embedding_model: provider.about.embedding_model.clone(),
+        };
+        self.0.models().all().iter().map(provider).collect()
     }
 
-    async fn complete(&self, _: &str, _: LlmPrompt) -> Answer<(String, LlmSummary)> {
-        Err(not_configured())
+    async fn complete(&self, plugin: &str, prompt: LlmPrompt) -> Answer<(String, LlmSummary)> {
+        self.0.complete(plugin, &prompt).await.map_err(llm::host_error)
     }
 
-    async fn stream(&self, _: &str, _: LlmPrompt) -> Answer<Box<dyn LlmAnswer>> {
-        Err(not_configured())
+    async fn stream(&self, plugin: &str, prompt: LlmPrompt) -> Answer<Box<dyn LlmAnswer>> {
+        self.0.stream_answer(plugin, &prompt).await.map_err(llm::host_error)
     }
 
     fn count_tokens(&self, text: &str) -> u32 {
-        u32::try_from(text.len().div_ceil(4)).unwrap_or(u32::MAX)
+        models::estimate(text)
     }
 
     async fn embedder(&self, provider: Option<&str>) -> Answer<String> {
-        provider.map_or_else(|| Ok(lexical::NAME.to_owned()), |_| Err(not_configured()))
+        self.0.embedder(provider).map_err(llm::host_error)
     }
 
-    async fn embed(&self, _: &str, provider: Option<&str>, texts: Vec<String>) -> Answer<LlmEmbeddings> {
-        let embedder = self.embedder(provider).await?;
-        Ok(LlmEmbeddings { embedder, vectors: texts.iter().map(|text| lexical::lexical(text)).collect() })
+    async fn embed(&self, plugin: &str, provider: Option<&str>, texts: Vec<String>) -> Answer<LlmEmbeddings> {
+        self.0.embed(plugin, provider, texts).await.map_err(llm::host_error)
     }
 }
 
 #[async_trait]
 impl Vectors for PluginHost {
-    async fn upsert(&self, _: &str, _: &str, _: Vec<VectorItem>) -> Answer<()> {
-        no_vectors()
+    async fn upsert(&self, plugin: &str, collection: &str, items: Vec<VectorItem>) -> Answer<()> {
+        self.0.vectors_upsert((plugin, collection), items).await.map_err(vectors::host_error)
     }
 
-    async fn delete(&self, _: &str, _: &str, _: &[String]) -> Answer<()> {
-        no_vectors()
+    async fn delete(&self, plugin: &str, collection: &str, ids: &[String]) -> Answer<()> {
+        self.0.vectors_delete((plugin, collection), ids).await.map_err(vectors::host_error)
     }
 
-    async fn delete_where(&self, _: &str, _: &str, _: &[VectorCondition]) -> Answer<()> {
-        no_vectors()
+    async fn delete_where(
+        &self,
+        plugin: &str,
+        collection: &str,
+        conditions: &[VectorCondition],
+    ) -> Answer<()> {
+        self.0.vectors_delete_where((plugin, collection), conditions).await.map_err(vectors::host_error)
     }
 
-    async fn clear(&self, _: &str, _: &str) -> Answer<()> {
-        no_vectors()
+    async fn clear(&self, plugin: &str, collection: &str) -> Answer<()> {
+        self.0.vectors_clear((plugin, collection)).await.map_err(vectors::host_error)
     }
 
     async fn query(
         &self,
-        _: &str,
-        _: &str,
-        _: Vec<f32>,
-        _: Vec<VectorCondition>,
-        _: u32,
+        plugin: &str,
+        collection: &str,
+        vector: Vec<f32>,
+        conditions: Vec<VectorCondition>,
+        limit: u32,
     ) -> Answer<Vec<Neighbor>> {
-        no_vectors()
+        let of = (plugin, collection);
+        self.0.vectors_query(of, vector, conditions, limit).await.map_err(vectors::host_error)
     }
 
-    async fn count(&self, _: &str, _: &str) -> Answer<u64> {
-        no_vectors()
+    async fn count(&self, plugin: &str, collection: &str) -> Answer<u64> {
+        self.0.vectors_count((plugin, collection)).await.map_err(vectors::host_error)
     }
 }

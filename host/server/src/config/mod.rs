@@ -3,6 +3,7 @@
 //!
 //! Owns: names, defaults, bounds and meaning of the settings. Must not: act on them.
 
+mod ai;
 mod auth;
 mod cors;
 mod database;
@@ -14,13 +15,14 @@ mod log;
 mod metrics;
 mod plugins;
 mod presence;
-mod reserved;
 mod server;
 mod source;
 mod trace;
 mod value;
+mod vectors;
 mod voice;
 
+pub use ai::{Ai, DEFAULT_PROVIDER, Provider};
 pub use auth::{Auth, Registration};
 pub use cors::Cors;
 pub use database::Database;
@@ -36,6 +38,7 @@ pub use server::{Networks, Server};
 pub use source::{Fault, Flags, Values};
 pub use trace::Trace;
 pub use value::Switch;
+pub use vectors::{Vectors, VectorsUrl};
 pub use voice::{UdpPort, Voice, is_turn};
 
 use source::Setting;
@@ -71,10 +74,12 @@ pub struct Config {
     pub egress: Egress,
     /// `voice.*`
     pub voice: Voice,
+    /// `ai.*`
+    pub ai: Ai,
+    /// `vectors.*`
+    pub vectors: Vectors,
     /// `plugins.*`
     pub plugins: Plugins,
-    /// Settings of the contract that were set and that nothing in this version looks at.
-    pub without_effect: Vec<String>,
 }
 
 /// Every setting, in the order in which `patchbay config` prints them.
@@ -93,8 +98,9 @@ pub fn settings() -> Vec<Setting> {
         Cors::SETTINGS,
         Egress::SETTINGS,
         Voice::SETTINGS,
+        Ai::SETTINGS,
+        Vectors::SETTINGS,
         Plugins::SETTINGS,
-        reserved::SETTINGS,
     ]
     .concat()
 }
@@ -120,8 +126,9 @@ impl Config {
             cors: Cors::from_values(&values, &mut faults),
             egress: Egress::from_values(&values, &mut faults),
             voice: Voice::from_values(&values, &mut faults),
+            ai: Ai::from_values(&values, &mut faults),
+            vectors: Vectors::from_values(&values, &mut faults),
             plugins: Plugins::from_values(&values, &mut faults),
-            without_effect: values.set_among(reserved::SETTINGS),
         };
         if config.auth.master_key.0.is_some() && config.auth.master_key_file.is_some() {
             faults
@@ -131,6 +138,10 @@ impl Config {
             faults.push(Fault::clash(
                 "voice.turn has a TURN server: voice.turn_secret is what it shares with this one",
             ));
+        }
+        if matches!(config.vectors.url, Some(VectorsUrl::Pinecone(_))) && config.vectors.api_key.is_none() {
+            faults
+                .push(Fault::clash("vectors.url is an index of Pinecone: vectors.api_key is what opens it"));
         }
         if faults.is_empty() { Ok((config, values)) } else { Err(faults) }
     }

@@ -177,21 +177,18 @@ impl Values {
         number
     }
 
-    /// The names among these that are set.
-    pub(super) fn set_among(&self, settings: &[Setting]) -> Vec<String> {
-        settings
-            .iter()
-            .map(|s| s.name)
-            .filter(|name| self.set.contains_key(*name))
-            .map(str::to_owned)
-            .collect()
-    }
-
     /// What is set for plugins: plugin, key, and the setting's full name.
     pub(super) fn of_plugins(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         self.set
             .keys()
             .filter_map(|name| plugin_setting(name).map(|(plugin, key)| (plugin, key, name.as_str())))
+    }
+
+    /// What is set for named providers of models: provider, key, and the setting's full name.
+    pub(super) fn of_providers(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.set
+            .keys()
+            .filter_map(|name| provider_setting(name).map(|(provider, key)| (provider, key, name.as_str())))
     }
 
     /// The text of a setting and where it came from, for `patchbay config`.
@@ -200,6 +197,15 @@ impl Values {
             Some((text, origin)) => (text.clone(), origin.to_string()),
             None => (setting.default.to_owned(), "default".to_owned()),
         }
+    }
+
+    /// Settings of named providers, for `patchbay config`: name, text, where it came from.
+    pub fn shown_providers(&self) -> Vec<(String, String, String)> {
+        let shown = |(_, _, name): (&str, &str, &str)| {
+            let (text, origin) = self.set.get(name)?;
+            Some((name.to_owned(), text.clone(), origin.to_string()))
+        };
+        self.of_providers().filter_map(shown).collect()
     }
 
     /// Plugins' settings, for `patchbay config`: name, text, where it came from. Any value of their config may be a
@@ -221,6 +227,14 @@ impl Values {
 fn setting_of_variable(variable: &str) -> Option<String> {
     let name = variable.strip_prefix("PATCHBAY_").filter(|name| name.contains("__"))?;
     Some(name.to_lowercase().replace("__", "."))
+}
+
+/// The keys that each `ai.providers.NAME` can have.
+const PROVIDER_KEYS: [&str; 4] = ["base_url", "api_key", "model", "embedding_model"];
+
+/// `api_key` of `local` in `ai.providers.local.api_key`.
+fn provider_setting(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("ai.providers.")?.split_once('.')
 }
 
 fn plugin_setting(name: &str) -> Option<(&str, &str)> {
@@ -249,6 +263,11 @@ fn unknown(name: &str, settings: &[Setting]) -> Option<String> {
         } else {
             Some(format!("{name}: unknown setting; a plugin has {}, config.KEY", PLUGIN_KEYS.join(", ")))
         };
+    }
+    if let Some((_, key)) = provider_setting(name) {
+        let known = PROVIDER_KEYS.join(", ");
+        let is_known = PROVIDER_KEYS.contains(&key);
+        return (!is_known).then(|| format!("{name}: unknown setting; a provider has {known}"));
     }
     let section = name.split_once('.').map_or(name, |(section, _)| section);
     let siblings: Vec<_> =

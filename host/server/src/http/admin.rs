@@ -55,6 +55,7 @@ pub(super) fn shown(plugin: Installed) -> Plugin {
         traps: counted.map_or(0, |counted| counted.traps),
         cpu_ms: counted.map_or(0, |counted| u64::try_from(counted.cpu.as_millis()).unwrap_or(u64::MAX)),
         peak_memory_bytes: counted.map_or(0, |counted| counted.peak_memory),
+        llm_tokens_today: plugin.llm_tokens_today,
         previous_digest: plugin.row.previous_digest,
         name: plugin.row.name,
         description: plugin.manifest.description,

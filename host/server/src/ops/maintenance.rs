@@ -75,6 +75,7 @@ impl Ops {
         self.tidy_keys().await?;
         self.blend_logins().await?;
         self.tidy_files().await?;
+        self.tidy_embeddings(STEP).await?;
         loop {
             let gone = store
                 .write::<_, Error, _>(move |tx| {

@@ -20,6 +20,7 @@ mod jobs;
 mod journal;
 mod keys;
 mod kv;
+pub mod llm;
 mod maintenance;
 mod members;
 mod messages;
@@ -35,6 +36,7 @@ mod sessions;
 mod signals;
 mod uploads;
 mod users;
+pub mod vectors;
 mod voice;
 
 use std::{
@@ -46,7 +48,7 @@ use patchbay_store::{Page, Store};
 
 use crate::{
     auth::passwords::Passwords, bus::Bus, config, egress::Egress, files::Files, key_file::KeyPlace,
-    plugin_log::PluginLog,
+    models::Models, plugin_log::PluginLog,
 };
 
 pub use accounts::Registration;
@@ -91,6 +93,8 @@ struct Inner {
     signals: signals::SignalRates,
     searches: search::Searches,
     egress: Egress,
+    llm: llm::Llm,
+    vectors: vectors::Vectors,
     auth: config::Auth,
     rates: Option<rates::Rates>,
     journal: config::Journal,
@@ -119,6 +123,7 @@ impl Ops {
         let has_superuser = store.read().await?.has_superuser().await?;
         // The same after a restart, and nowhere to be read.
         let bootstrap = (!has_superuser).then(|| keys.master().derive("bootstrap token", 18));
+        let vectors = vectors::Vectors::open(&config.vectors, store.clone())?;
         let ops = Self(Arc::new(Inner {
             store,
             bus,
@@ -132,6 +137,8 @@ impl Ops {
             sessions: SessionCache::default(),
             signals: signals::SignalRates::default(),
             searches: search::Searches::default(),
+            llm: llm::Llm::new(Models::new(&config.ai)),
+            vectors,
             egress: Egress::new(config.egress.allow_private.clone()),
             auth: config.auth.clone(),
             rates: rates::Rates::new(&config.limits),

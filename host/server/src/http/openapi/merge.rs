@@ -26,7 +26,7 @@ pub(super) fn add(document: &mut Value, manifest: &Manifest, fragment: Option<&F
                 rename(&mut operation, plugin, fragment);
             }
             let id = id(plugin, &method, &route.path);
-            document["paths"][&route.path][method] = around(operation, plugin, &id, route, &mut responses);
+            document["paths"][&route.path][method] = around(operation, manifest, &id, route, &mut responses);
         }
     }
     document["components"]["responses"] = responses;
@@ -62,8 +62,8 @@ fn id(plugin: &str, method: &str, path: &str) -> String {
 }
 
 /// The operation with the host's part: who may call it, and what it answers when the plugin doesn't.
-fn around(mut operation: Value, plugin: &str, id: &str, route: &Route, shared: &mut Value) -> Value {
-    operation["tags"] = json!([plugin]);
+fn around(mut operation: Value, manifest: &Manifest, id: &str, route: &Route, shared: &mut Value) -> Value {
+    operation["tags"] = json!([manifest.name]);
     operation["operationId"] = id.into();
     let mut problems: Vec<(u16, &[&'static str])> = problems::OF_PLUGINS.to_vec();
     problems.push((500, &["internal_error"]));
@@ -81,11 +81,19 @@ fn around(mut operation: Value, plugin: &str, id: &str, route: &Route, shared: &
     }
     let mut none = Map::new();
     let shared = shared.as_object_mut().unwrap_or(&mut none);
+    let is_wanted = |capability: &str| manifest.capabilities.iter().any(|wanted| wanted == capability);
     for (status, codes) in problems {
-        let codes: BTreeSet<_> = codes.iter().copied().collect();
+        let mut codes: BTreeSet<_> = codes.iter().copied().collect();
+        let mut whose = "plugin".to_owned();
+        for (capability, of_it) in problems::OF_CAPABILITIES {
+            if status == 503 && is_wanted(capability) {
+                codes.extend(of_it.iter().copied());
+                whose = format!("{whose}.{capability}");
+            }
+        }
         let responses = &mut operation["responses"][status.to_string()];
         if responses.is_null() {
-            *responses = problems::response(shared, status, &codes, "plugin");
+            *responses = problems::response(shared, status, &codes, &whose);
         }
     }
     for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {

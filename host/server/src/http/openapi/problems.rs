@@ -104,6 +104,12 @@ pub(super) const CODES: &[(&str, &str, &str)] = &[
     ("503", "timed_out", "The server could not answer in time; `Retry-After` says when to try again."),
     ("503", "plugin_busy", "The plugin has too many calls; `Retry-After` says when to try again."),
     ("503", "plugin_quarantined", "The plugin failed too often; an operator must let it serve again."),
+    ("503", "llm_not_configured", "The operator set up no language model for this."),
+    ("503", "llm_budget_exceeded", "The plugin has used up its tokens of language models of today."),
+    ("503", "llm_busy", "The language model has too much to do; trying again later can help."),
+    ("503", "llm_failed", "The language model gave no answer that could be used."),
+    ("503", "vectors_full", "The plugin keeps as many vectors as it may."),
+    ("503", "vectors_unavailable", "The plugin's vectors can't be reached."),
     ("504", "plugin_deadline_exceeded", "The plugin used up its CPU budget."),
     ("504", "plugin_timeout", "The plugin took too long."),
     ("505", "version_not_supported", "Only HTTP/1.0 and HTTP/1.1 are spoken."),
@@ -125,6 +131,12 @@ pub(in crate::http) const OF_PLUGINS: &[(u16, &[&str])] = &[
     (429, &["rate_limited"]),
     (503, &["plugin_busy", "plugin_limit_exceeded", "plugin_quarantined", "timed_out", "unavailable"]),
     (504, &["plugin_deadline_exceeded", "plugin_timeout"]),
+];
+
+/// What a plugin that uses these capabilities can pass on, all with status 503.
+pub(in crate::http) const OF_CAPABILITIES: &[(&str, &[&str])] = &[
+    ("llm", &["llm_not_configured", "llm_budget_exceeded", "llm_busy", "llm_failed"]),
+    ("vectors", &["vectors_full", "vectors_unavailable"]),
 ];
 
 /// The codes with which a component is refused.

@@ -54,6 +54,8 @@ pub struct Installed {
     pub head: i64,
     /// How many dead letters it has.
     pub dead_letters: i64,
+    /// Tokens of models that it has used today.
+    pub llm_tokens_today: i64,
 }
 
 impl Deployment {
@@ -91,6 +93,7 @@ impl Deployment {
         let (cursor, head) = (conn.cursor(&row.name).await?, conn.journal_head().await?.0);
         let counts = conn.dead_letter_counts().await?;
         let dead_letters = counts.into_iter().find(|(plugin, _)| *plugin == row.name).map_or(0, |(_, n)| n);
+        let llm_tokens_today = self.0.ops.llm_usages().await?.get(&row.name).copied().unwrap_or(0);
         // What a version before kept in the open and this one calls a secret is shown to nobody.
         let is_open = |name: &String| {
             manifest.config.iter().all(|key| key.key != *name || key.kind != ConfigType::Secret)
@@ -113,6 +116,7 @@ impl Deployment {
             cursor,
             head,
             dead_letters,
+            llm_tokens_today,
         })
     }
 }

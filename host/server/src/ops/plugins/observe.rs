@@ -23,6 +23,8 @@ pub struct Observed {
     pub lag: Option<i64>,
     /// How many dead letters it has.
     pub dead_letters: i64,
+    /// Tokens of models that it has used today.
+    pub llm_tokens_today: i64,
 }
 
 impl Deployment {
@@ -37,12 +39,14 @@ impl Deployment {
             conn.cursors().await?.into_iter().map(|row| (row.plugin, row.seq)).collect();
         let letters: HashMap<_, _> = conn.dead_letter_counts().await?.into_iter().collect();
         drop(conn);
+        let tokens = self.0.ops.llm_usages().await?;
         let observed = |plugin: std::sync::Arc<patchbay_runtime::Plugin>| Observed {
             counted: plugin.stats().read(),
             waiting: plugin.waiting_calls(),
             serves: !plugin.is_quarantined(),
             lag: cursors.get(plugin.name()).map(|seq| (head - seq).max(0)),
             dead_letters: letters.get(plugin.name()).copied().unwrap_or(0),
+            llm_tokens_today: tokens.get(plugin.name()).copied().unwrap_or(0),
             plugin: plugin.name().to_owned(),
         };
         Ok(self.0.runtime.active().into_iter().map(observed).collect())

@@ -87,6 +87,7 @@ impl Deployment {
             this.attend(&name).await?;
             this.erase(&by, name.clone()).await?;
             this.set_failure(&name, None);
+            this.0.ops.forget_vectors(&name).await;
             this.0.ops.plugin_log().forget(&name);
             Ok(())
         })
