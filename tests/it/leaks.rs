@@ -54,6 +54,8 @@ const CHANNEL_BOUND: &[(&str, &str, &str)] = &[
     ("GET", "/api/commands", "?channel_id=CHANNEL"),
     ("GET", "/api/commands/complete", "?channel_id=CHANNEL&text=/"),
     ("POST", "/api/commands", r#"{"channel_id": CHANNEL, "text": "/anything"}"#),
+    ("GET", "/api/v1/ai/context", "?q=xyzzy&channel_id=CHANNEL"),
+    ("POST", "/api/v1/ai/message", r#"{"content": "x", "channel_id": CHANNEL}"#),
 ];
 
 /// Endpoints that belong to nobody's channel. Whoever adds an endpoint puts it into one of the two lists.
@@ -93,6 +95,8 @@ const OTHERS: &[&str] = &[
     "/api/hooks/{hook_id}",
     "/api/hooks/{hook_id}/{secret}",
     "/api/openapi.json",
+    "/api/plugins/ai/reindex",
+    "/api/plugins/ai/status",
     "/api/search/channels",
     "/api/search/files",
     "/api/search/messages",

@@ -190,6 +190,16 @@ impl Messages for PluginHost {
         Ok(self.0.messages(actor, channel, page).await.map_err(host_error)?.items)
     }
 
+    async fn show(&self, actor: &Actor, ids: &[MessageId]) -> Answer<Vec<(MessageId, String)>> {
+        let seen = self.0.messages_of(actor, ids).await.map_err(host_error)?;
+        let shown = seen.into_iter().map(|message| {
+            let json = serde_json::to_string(&protocol::Message::from(&message));
+            json.map(|json| (message.id, json))
+                .map_err(|error| host_error(Error::Internal(error.to_string())))
+        });
+        shown.collect()
+    }
+
     async fn post(
         &self,
         actor: &Actor,

@@ -250,17 +250,20 @@ impl Conn {
         self.optional::<ViewRow>(query).await?.map(ChannelForViewer::try_from).transpose()
     }
 
-    /// The channels that `viewer` can read (public ones and those one is a member of), by rising id, or by
+    /// The channels that `viewer` can read (public ones and those one is a member of; none: all), by rising id, or by
     /// falling id before `page.before`; those whose name or description contains `matching`, if given.
     pub async fn channels_readable(
         &mut self,
-        viewer: UserId,
+        viewer: Option<UserId>,
         matching: Option<&str>,
         page: &Page,
     ) -> Result<Vec<ChannelForViewer>, StoreError> {
         let mut query = Query::new(SELECT_VIEW);
-        query.bind(viewer.0);
-        query.push(" WHERE c.deleted_at IS NULL AND (c.is_public OR me.user_id IS NOT NULL)");
+        query.bind(viewer.map(|id| id.0));
+        query.push(" WHERE c.deleted_at IS NULL");
+        if viewer.is_some() {
+            query.push(" AND (c.is_public OR me.user_id IS NOT NULL)");
+        }
         if let Some(text) = matching {
             let pattern = format!("%{}%", escape_like(&text.to_lowercase()));
             query.push(" AND c.search_key LIKE ").bind(pattern).push(" ESCAPE '\\'");

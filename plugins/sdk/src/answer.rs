@@ -14,13 +14,19 @@ use crate::{Error, Response};
 pub struct Answer {
     status: u16,
     content_type: Option<&'static str>,
+    headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 }
 
 impl Answer {
     /// A JSON body.
     pub fn json(status: u16, value: &Value) -> Self {
-        Self { status, content_type: Some("application/json"), body: value.to_string().into_bytes() }
+        Self {
+            status,
+            content_type: Some("application/json"),
+            headers: Vec::new(),
+            body: value.to_string().into_bytes(),
+        }
     }
 
     /// Any value as a JSON body.
@@ -30,17 +36,33 @@ impl Answer {
     pub fn of(status: u16, value: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec(value);
         let body = body.map_err(|_| Problem::new(500, "internal_error", "The server failed."))?;
-        Ok(Self { status, content_type: Some("application/json"), body })
+        Ok(Self { status, content_type: Some("application/json"), headers: Vec::new(), body })
     }
 
     /// A plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Self { status, content_type: Some("text/plain; charset=utf-8"), body: text.into().into_bytes() }
+        let content_type = Some("text/plain; charset=utf-8");
+        Self { status, content_type, headers: Vec::new(), body: text.into().into_bytes() }
     }
 
     /// 204, no body.
     pub fn no_content() -> Self {
-        Self { status: 204, content_type: None, body: Vec::new() }
+        Self { status: 204, content_type: None, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// The same with one more header; its name is in lower case.
+    ///
+    /// ```
+    /// use patchbay_sdk::answer::{Answer, Problem};
+    ///
+    /// let refused = Problem::new(429, "rate_limited", "Wait a minute.");
+    /// let answer = Answer::from(refused).with_header("retry-after", "60");
+    /// assert_eq!(answer.status(), 429);
+    /// ```
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// The status, 200 to 599.
@@ -59,7 +81,9 @@ impl Answer {
     /// If `response` was started before, or the answer is larger than the host allows.
     pub fn send(&self, response: &Response) -> Result<(), Error> {
         let content_type = self.content_type.map(|value| ("content-type".to_owned(), value.to_owned()));
-        response.start(self.status, &Vec::from_iter(content_type))?;
+        let others = self.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let headers: Vec<_> = content_type.into_iter().chain(others).collect();
+        response.start(self.status, &headers)?;
         if self.body.is_empty() { Ok(()) } else { response.write(&self.body) }
     }
 }
@@ -176,6 +200,7 @@ impl From<Problem> for Answer {
         Self {
             status: problem.status,
             content_type: Some("application/problem+json"),
+            headers: Vec::new(),
             body: Value::Object(document).to_string().into_bytes(),
         }
     }

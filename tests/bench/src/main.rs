@@ -16,6 +16,7 @@ mod plugin_call;
 mod plugin_load;
 mod post;
 mod report;
+mod retrieval;
 mod search;
 mod table;
 mod voice;
@@ -25,12 +26,13 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Benchmark = (&'static str, fn() -> Outcome);
 
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     ("plugin-call", plugin_call::run),
     ("plugin-route", || plugin_load::route().map_err(|error| error as _)),
     ("swap", || plugin_load::swap().map_err(|error| error as _)),
     ("post", || post::throughput().map_err(|error| error as _)),
     ("post-latency", || post::latency().map_err(|error| error as _)),
+    ("retrieval", || retrieval::run().map_err(|error| error as _)),
     ("search", || search::run().map_err(|error| error as _)),
     ("fanout", || fanout::run().map_err(|error| error as _)),
     ("languages", languages::run),

@@ -147,6 +147,10 @@ impl Messages for MemoryHost {
         absent()
     }
 
+    async fn show(&self, _: &Actor, _: &[MessageId]) -> Result<Vec<(MessageId, String)>, HostError> {
+        absent()
+    }
+
     async fn post(
         &self,
         _: &Actor,

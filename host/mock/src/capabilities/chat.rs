@@ -95,6 +95,19 @@ impl Messages for World {
         })
     }
 
+    async fn show(&self, actor: &Actor, ids: &[MessageId]) -> Answer<Vec<(MessageId, String)>> {
+        let asked: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let arguments = json!({ "actor": name_of(self, actor), "ids": asked });
+        self.call(("messages", "show"), arguments, |state| {
+            let seen = ids.iter().filter_map(|id| state.message(actor, *id).ok());
+            let shown = seen.filter(|message| message.deleted_at.is_none()).map(|message| {
+                let json = serde_json::to_string(&patchbay_protocol::Message::from(message));
+                (message.id, json.unwrap_or_default())
+            });
+            Ok(shown.collect())
+        })
+    }
+
     async fn post(
         &self,
         actor: &Actor,

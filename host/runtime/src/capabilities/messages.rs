@@ -26,6 +26,8 @@ pub trait Messages {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<Message>, HostError>;
+    /// Those of 1 to 200 messages that the actor can read now, as JSON for clients, in the order asked.
+    async fn show(&self, actor: &Actor, ids: &[MessageId]) -> Result<Vec<(MessageId, String)>, HostError>;
     /// Posts a message. The content is checked by the embedder.
     async fn post(
         &self,
@@ -89,6 +91,26 @@ impl wit::Host for CallState {
             self.charge_bytes(found.iter().map(size).sum())?;
         }
         Ok(found.map(|list| list.into_iter().map(Into::into).collect()).map_err(types::Error::from))
+    }
+
+    async fn show(
+        &mut self,
+        actor: Resource<Actor>,
+        ids: Vec<u64>,
+    ) -> wasmtime::Result<Result<Vec<(u64, String)>, types::Error>> {
+        self.charge_call(ids.len() * size_of::<u64>())?;
+        let asked = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        if let Err(error) = check_limit(asked, MAX_PAGE) {
+            return Ok(Err(error.into()));
+        }
+        let (host, actor) = (self.host.clone(), self.actor(&actor)?);
+        let ids: Vec<_> = ids.into_iter().map(|id| MessageId(id_in(id))).collect();
+        let shown = self.wait(Messages::show(&*host, &actor, &ids)).await;
+        if let Ok(shown) = &shown {
+            self.charge_bytes(shown.iter().map(|(_, json)| size_of::<u64>() + json.len()).sum())?;
+        }
+        let shown = shown.map(|list| list.into_iter().map(|(id, json)| (id_out(id.0), json)).collect());
+        Ok(shown.map_err(types::Error::from))
     }
 
     async fn post(

@@ -2,6 +2,7 @@
 //!
 //! Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 wrong usage or settings).
 
+mod ai;
 mod author;
 mod data;
 mod keys;
@@ -21,6 +22,7 @@ use crate::{
     config::{self, Config, Flags},
     text, traces,
 };
+use ai::AiCommand;
 use keys::KeysCommand;
 use operator::Operator;
 use plugin::PluginCommand;
@@ -86,6 +88,9 @@ enum Command {
     /// Look after the search index, whether the server runs or not.
     #[command(subcommand)]
     Search(SearchCommand),
+    /// Look after the index of meaning, which the plugin `ai` keeps, whether the server runs or not.
+    #[command(subcommand)]
+    Ai(AiCommand),
     /// What the server calls to read a PDF.
     #[command(name = text::EXTRACT_COMMAND, hide = true)]
     ExtractText { input: PathBuf, output: PathBuf },
@@ -170,6 +175,9 @@ pub fn run() -> ExitCode {
         Command::CompilePlugin { input, output } => patchbay_runtime::compile_file(&input, &output)
             .map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
         Command::Search(command) => {
+            as_operator(command.settings(), Ok(None), async |way, _| command.run(way).await)
+        }
+        Command::Ai(command) => {
             as_operator(command.settings(), Ok(None), async |way, _| command.run(way).await)
         }
         Command::ExtractText { input, output } => {

@@ -131,6 +131,14 @@ impl Operator {
         }
     }
 
+    /// Runs the jobs of plugins in this process, if no server runs that does.
+    pub fn start_working(&self) {
+        if let Self::Here { app, .. } = self {
+            // It ends with the process; a job that was interrupted comes again.
+            tokio::spawn(app.plugins.clone().keep_working());
+        }
+    }
+
     async fn send(&self, request: http::request::Builder, body: Body) -> Result<Value, StartError> {
         let request =
             request.header(header::HOST, "localhost").body(body).map_err(|error| error.to_string())?;

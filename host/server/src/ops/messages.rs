@@ -9,7 +9,7 @@ use patchbay_core::{
 use patchbay_store::{Document, Index, Tx};
 
 use super::{
-    Error, Ops, PageOf, PageRequest, Result, Thing,
+    Error, MAX_PAGE, Ops, PageOf, PageRequest, Result, Thing,
     access::{enter, find_message, user_of},
     error::Faults,
     journal::emit,
@@ -72,6 +72,22 @@ impl Ops {
     pub async fn message(&self, actor: &Actor, id: MessageId) -> Result<Message> {
         let mut conn = self.0.store.read().await?;
         Ok(find_message(&mut conn, actor, id).await?.0)
+    }
+
+    /// Those of these messages, up to a page of them, that are there and that the actor can read, in the order asked.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for more than that.
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn messages_of(&self, actor: &Actor, ids: &[MessageId]) -> Result<Vec<Message>> {
+        if i64::try_from(ids.len()).is_ok_and(|asked| asked > MAX_PAGE) {
+            return Err(Error::invalid("ids", "length", format!("may have at most {MAX_PAGE} items")));
+        }
+        let mut conn = self.0.store.read().await?;
+        let wanted: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let mut seen = conn.messages_seen(actor.user_id(), &wanted).await?;
+        seen.sort_by_key(|message| ids.iter().position(|id| *id == message.id));
+        Ok(seen)
     }
 
     /// A page of a channel's messages, replies among them, newest first.

@@ -40,7 +40,23 @@ fn program() -> Result<PathBuf> {
 impl Patchbay {
     /// Starts a server on an empty directory; on a file of its own, or on the database at this URL.
     pub fn start(database: Option<&str>) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, database)
+    }
+
+    /// Starts a server on made-up data with so many messages. Everybody's password is `correct horse`; `anna` is superuser.
+    pub fn start_seeded(messages: usize) -> Result<Self> {
         let data = tempfile::tempdir()?;
+        let mut command = Command::new(program()?);
+        command.arg("seed-data").arg("--data-dir").arg(data.path()).args(["--password", "correct horse"]);
+        command.arg("--messages").arg(messages.to_string()).current_dir(data.path());
+        let made = command.output()?;
+        if !made.status.success() {
+            return Err(String::from_utf8_lossy(&made.stderr).into());
+        }
+        Self::start_in(data, None)
+    }
+
+    fn start_in(data: TempDir, database: Option<&str>) -> Result<Self> {
         let mut command = Command::new(program()?);
         command.arg("serve").arg("--data-dir").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         command.args(["--set", "limits.rate=off"]).current_dir(data.path());
