@@ -52,7 +52,7 @@ const SILENT: Duration = Duration::from_millis(1_500);
 /// How long after ICE the handshake begins: at once it would overtake the answer that completes ICE on the other side.
 const KICK: Duration = Duration::from_millis(20);
 /// How often the core is driven once it is connected, if no datagram does.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(5);
 /// How often reports are sent while there is sound.
 const REPORT: Duration = Duration::from_secs(2);
 /// How long nothing may come until the media count as lost. Browsers ask for consent every 5 s (RFC 7675).
