@@ -284,9 +284,11 @@ pub(crate) async fn within<T>(
     work: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     let wall = Wall::new(budget.wall, models);
+    // What a call is, is large; here it is moved for the last time.
+    let mut work = Box::pin(Arc::clone(&wall).around(metered(work)));
     tokio::select! {
         biased;
-        outcome = Arc::clone(&wall).around(metered(work)) => outcome,
+        outcome = &mut work => outcome,
         () = wall.expired() => Err(CallError::TimedOut),
     }
 }
