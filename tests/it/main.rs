@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod ai;
 mod auth;
 mod backup;
 mod bot_commands;
