@@ -1,7 +1,7 @@
 //! A way between clients and a UDP port that loses, delays and reorders.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -89,13 +89,15 @@ impl Lossy {
                     seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
                     Way { weather, random: seed | 1, is_bad: false, counts: Arc::clone(&counted) }
                 };
-                if !clients.contains_key(&from) {
-                    let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    inside.connect(server).await.unwrap();
-                    tokio::spawn(back(Arc::clone(&inside), Arc::clone(&outside), from, way()));
-                    clients.insert(from, (inside, way()));
-                }
-                let (inside, way) = clients.get_mut(&from).unwrap();
+                let (inside, way) = match clients.entry(from) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(place) => {
+                        let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                        inside.connect(server).await.unwrap();
+                        tokio::spawn(back(Arc::clone(&inside), Arc::clone(&outside), from, way()));
+                        place.insert((inside, way()))
+                    }
+                };
                 let Some(takes) = way.next() else { continue };
                 let (inside, bytes) = (Arc::clone(inside), buffer[..length].to_vec());
                 tokio::spawn(async move {

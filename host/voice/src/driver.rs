@@ -341,6 +341,7 @@ impl Thread {
                 }
             }
             if heard.socket {
+                #[allow(clippy::disallowed_methods)] // A thread of its own, with nothing else to do.
                 std::thread::sleep(GATHER);
             }
             let now = Instant::now();

@@ -156,6 +156,7 @@ impl Crowd {
     /// Lets a while pass, reads what has come meanwhile, sends what is due. It does not wait for datagrams: to wake a reader costs the
     /// sender of the datagram, which real clients, on other machines, do not.
     fn step(&mut self, nap: Duration) -> Result<()> {
+        #[allow(clippy::disallowed_methods)] // No async worker.
         thread::sleep(nap);
         let mut ready: Vec<_> =
             self.clients.iter().map(|client| PollFd::new(&client.socket, PollFlags::IN)).collect();

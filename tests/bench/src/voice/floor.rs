@@ -67,6 +67,7 @@ fn send(rooms: &[Vec<SocketAddr>], time: Duration) -> Result<(Duration, u64)> {
     let mut due = start;
     while start.elapsed() < time {
         due += PACKET;
+        #[allow(clippy::disallowed_methods)] // No async worker.
         thread::sleep(due.saturating_duration_since(Instant::now()));
         sequence = sequence.wrapping_add(1);
         let mut batch = Vec::with_capacity(BATCH);
