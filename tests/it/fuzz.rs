@@ -3,7 +3,11 @@
 
 use std::{path::Path, process::Stdio};
 
-use patchbay_tests::{TestApp, User, fuzzer, json};
+use patchbay_tests::{
+    TestApp, User,
+    fake::{OPENAI_KEY, openai},
+    fuzzer, json,
+};
 use reqwest::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,7 +25,14 @@ const NOT_CHECKED: &str = "positive_data_acceptance";
 #[tokio::test]
 async fn a_fuzzer_finds_no_failure_and_no_answer_that_is_not_described() {
     let Some(fuzzer) = fuzzer() else { return };
-    let app = TestApp::start().await;
+    // With a model, so that what needs one has more to say than that there is none.
+    let models = openai().await;
+    let app = TestApp::start_with(&[
+        &format!("ai.base_url=http://127.0.0.1:{}/v1", models.port),
+        &format!("ai.api_key={OPENAI_KEY}"),
+        "ai.model=fake-1",
+    ])
+    .await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let channel = bob.channel("general", &[]).await;
     bob.say(channel, "something to find").await;

@@ -22,6 +22,8 @@ use crate::{
 
 /// Most characters of a question.
 const MAX_QUESTION: usize = 8_000;
+/// Most characters of one that has to fit into a URL.
+const MAX_QUERY: usize = 1_000;
 
 fn id(field: &str, text: &str) -> Result<u64, Problem> {
     let valid = text.parse().ok().filter(|id| (1..=i64::MAX as u64).contains(id));
@@ -29,18 +31,18 @@ fn id(field: &str, text: &str) -> Result<u64, Problem> {
 }
 
 /// A text to look for or to ask.
-fn question(field: &str, text: Option<&str>) -> Result<String, Problem> {
+fn question(field: &str, text: Option<&str>, most: usize) -> Result<String, Problem> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| Problem::field(field, "missing", "is needed"))?;
-    if text.chars().count() > MAX_QUESTION {
-        return Err(Problem::field(field, "length", format!("may have at most {MAX_QUESTION} characters")));
+    if text.chars().count() > most {
+        return Err(Problem::field(field, "length", format!("may have at most {most} characters")));
     }
     Ok(text.to_owned())
 }
 
 /// `GET /api/v1/ai/context`.
 pub fn context(call: &Call) -> Result<Answer, Problem> {
-    let asked = question("q", call.query("q"))?;
+    let asked = question("q", call.query("q"), MAX_QUERY)?;
     let channel = call.query("channel_id").map(|text| id("channel_id", text)).transpose()?;
     let by = match call.query("by") {
         None | Some("both") => By::Both,
@@ -67,7 +69,7 @@ fn asked(request: &Request, caller: &Actor) -> Result<Result<Asked, Answer>, Pro
     if body.get("content").is_some_and(|content| !content.is_string() && !content.is_null()) {
         return Err(Problem::field("content", "invalid_type", "must be a string"));
     }
-    let question = question("content", body.get("content").and_then(Value::as_str))?;
+    let question = question("content", body.get("content").and_then(Value::as_str), MAX_QUESTION)?;
     let channel = match body.get("channel_id") {
         None | Some(Value::Null) => None,
         Some(Value::Number(number)) => Some(id("channel_id", &number.to_string())?),

@@ -15,6 +15,7 @@ use patchbay_core::{
 };
 use patchbay_store::{Document, Index, NewMessage, StoreError, Tx};
 use tokio::sync::{Semaphore, oneshot};
+use tracing::Instrument as _;
 
 use super::{
     Error, Ops, Result, Thing,
@@ -125,7 +126,9 @@ impl Ops {
         if is_first {
             self.call_writer();
         }
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the post failed".into()).into()))
+        // To whoever follows the request this is its write, although others may share it.
+        let answered = answered.instrument(tracing::debug_span!("database write")).await;
+        answered.unwrap_or_else(|_| Err(StoreError::Unavailable("the post failed".into()).into()))
     }
 
     /// Goes to the writer, whoever may have hung up meanwhile.
