@@ -195,7 +195,7 @@ impl Ops {
         let mut replies = replies.into_iter();
         let last = replies.next_back();
         for reply in replies {
-            let _ = reply.send(Err(Error::from(StoreError::Unavailable(error.to_string().into()))));
+            let _ = reply.send(Err(Error::from(StoreError::Unavailable(error.to_string()))));
         }
         if let Some(last) = last {
             let _ = last.send(Err(error));

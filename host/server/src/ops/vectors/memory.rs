@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn sums_are_those_of_all_numbers() {
         let a: Vec<f32> = (0..19_i16).map(f32::from).collect();
-        assert_eq!(dot(&a, &vec![1.0; 19]), 171.0);
+        assert_eq!(dot(&a, &[1.0; 19]), 171.0);
     }
 
     #[test]
