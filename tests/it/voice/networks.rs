@@ -213,9 +213,8 @@ async fn two_hundred_connected_leave_nothing_behind() {
     come_and_go(20).await;
 }
 
-/// By name only: `cargo xtask test a_thousand_connected --run-ignored only`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute"]
+#[ignore = "takes a minute: cargo xtask test a_thousand_connected --run-ignored only"]
 async fn a_thousand_connected_leave_nothing_behind() {
     come_and_go(100).await;
 }

@@ -14,7 +14,7 @@ use patchbay_core::{
     permission::Action, text,
 };
 use patchbay_store::{Document, Index, NewMessage, StoreError, Tx};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::Instrument as _;
 
 use super::{
@@ -57,7 +57,7 @@ impl Post {
 #[derive(Debug)]
 pub(super) struct Posting {
     waiting: Mutex<Waiting>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -70,12 +70,14 @@ struct Waiting {
 #[derive(Debug)]
 struct Waiter {
     post: Post,
+    /// Held as long as the post waits, whether or not its caller still does.
+    _place: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<Posted>>,
 }
 
 impl Default for Posting {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), places: Semaphore::new(WAITING) }
+        Self { waiting: Mutex::default(), places: Arc::new(Semaphore::new(WAITING)) }
     }
 }
 
@@ -113,14 +115,14 @@ impl Ops {
     /// Writes a post, with others that wait.
     pub(super) async fn write_post(&self, post: Post) -> Result<Posted> {
         let posting = &self.0.posting;
-        let place = tokio::time::timeout(PATIENCE, posting.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
+        let place = tokio::time::timeout(PATIENCE, Arc::clone(&posting.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
             return Err(StoreError::Unavailable("too many posts are waiting".into()).into());
         };
         let (reply, answered) = oneshot::channel();
         let is_first = {
             let mut waiting = posting.waiting();
-            waiting.posts.push_back(Waiter { post, reply });
+            waiting.posts.push_back(Waiter { post, _place: place, reply });
             !std::mem::replace(&mut waiting.is_called, true)
         };
         if is_first {
